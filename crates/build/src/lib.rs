@@ -1,0 +1,1 @@
+//! vserver-build

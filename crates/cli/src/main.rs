@@ -1,0 +1,3 @@
+//! vserver: one multi-call binary.
+
+fn main() {}
