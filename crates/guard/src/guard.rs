@@ -1,0 +1,146 @@
+//! Role `guard`: waits for the guest's end, keeps its console.
+
+use core::ptr;
+
+use crate::sys::PollFd;
+use crate::{Arguments, fd, sys};
+
+const POLLIN: i16 = 1;
+/// The console log is renamed and begun anew when it has grown to this many bytes: the last 256 to 512 KiB are kept.
+const LOG_LIMIT: usize = 256 * 1024;
+
+/// `guard LOG OLD-LOG TOOL WORDS…`: until the guest's first process has ended, what appears on its console goes to
+/// the file LOG in the log directory (renamed to OLD-LOG when it has grown). Then the tool is executed as
+/// `WORDS… CODE STATUS`, where CODE and STATUS are `si_code` and `si_status` of the ended process, decimal.
+///
+/// It has to survive anything: every failure but the end of the guest is passed over.
+pub fn run(arguments: &Arguments) -> ! {
+    sys::set_name(c"vserver-guard");
+    for descriptor in [fd::ANSWER, fd::TOOL, fd::CONSOLE, fd::LOG_DIRECTORY, fd::INIT] {
+        sys::set_cloexec(descriptor);
+    }
+    let mut log = Log::open(arguments);
+    let mut watched = [
+        PollFd { fd: fd::INIT, events: POLLIN, revents: 0 },
+        PollFd { fd: fd::HOLD, events: POLLIN, revents: 0 },
+        // Negative: passed over. The tool reads the console itself until it lets go.
+        PollFd { fd: -1, events: POLLIN, revents: 0 },
+    ];
+    let ended = loop {
+        if sys::poll(&mut watched) < 0 {
+            continue;
+        }
+        if watched[1].fd >= 0 && watched[1].revents != 0 {
+            sys::close(fd::HOLD);
+            watched[1].fd = -1;
+            watched[2].fd = fd::CONSOLE;
+        }
+        if watched[2].revents & POLLIN != 0 {
+            if !log.copy_once() {
+                watched[2].fd = -1;
+            }
+        } else if watched[2].fd >= 0 && watched[2].revents != 0 {
+            // Not expected, as we hold the other side open; never spin.
+            watched[2].fd = -1;
+        }
+        if watched[0].revents != 0 {
+            break sys::wait_pidfd(fd::INIT);
+        }
+    };
+    log.copy_rest();
+    finish(arguments, ended)
+}
+
+/// Hands over to the tool, by its path (a newer one may be there) or by the descriptor opened at the start.
+fn finish(arguments: &Arguments, ended: Result<(i32, i32), isize>) -> ! {
+    // Not our child when a later guard adopted the guest: then nobody knows how it ended.
+    let (code, status) = ended.unwrap_or((0, 0));
+    let (mut code_text, mut status_text) = ([0u8; 12], [0u8; 12]);
+    let mut words: [*const u8; 16] = [ptr::null(); 16];
+    let mut count = 0;
+    while 4 + count < arguments.count() && count < 12 {
+        words[count] = arguments.word(4 + count);
+        count += 1;
+    }
+    words[count] = decimal(code, &mut code_text);
+    words[count + 1] = decimal(status, &mut status_text);
+    let tool = arguments.word(3);
+    // SAFETY: C strings and null-terminated arrays of them, all alive until the process is replaced.
+    unsafe {
+        sys::execve(tool, words.as_ptr(), arguments.envp);
+        sys::execve_fd(fd::TOOL, words.as_ptr(), arguments.envp);
+    }
+    sys::exit(1)
+}
+
+/// Writes a number as a C string and gives its beginning.
+fn decimal(number: i32, text: &mut [u8; 12]) -> *const u8 {
+    let mut rest = number.unsigned_abs();
+    let mut at = text.len() - 1;
+    text[at] = 0;
+    loop {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        text[at] = b'-';
+    }
+    &raw const text[at]
+}
+
+/// The console's bounded log.
+struct Log<'a> {
+    arguments: &'a Arguments,
+    file: i32,
+    size: usize,
+    buffer: [u8; 1024],
+}
+
+impl<'a> Log<'a> {
+    fn open(arguments: &'a Arguments) -> Self {
+        let file = sys::open_log(fd::LOG_DIRECTORY, arguments.word(1), false) as i32;
+        Self { arguments, file, size: 0, buffer: [0; 1024] }
+    }
+
+    /// Takes what is there; false when the console is gone.
+    fn copy_once(&mut self) -> bool {
+        let count = sys::read(fd::CONSOLE, &mut self.buffer);
+        if count == sys::EINTR {
+            return true;
+        }
+        let Ok(count) = usize::try_from(count) else { return false };
+        if count == 0 {
+            return false;
+        }
+        let Some(bytes) = self.buffer.get(..count) else { return false };
+        // A full disk or a vanished directory must not stop the guest's console: what cannot be kept is dropped.
+        if self.file >= 0 {
+            sys::write(self.file, bytes);
+        }
+        self.size += count;
+        if self.size >= LOG_LIMIT {
+            self.turn_over();
+        }
+        true
+    }
+
+    /// What was still in the console when the guest ended.
+    fn copy_rest(&mut self) {
+        let mut console = [PollFd { fd: fd::CONSOLE, events: POLLIN, revents: 0 }];
+        while sys::poll_now(&mut console) > 0 && console[0].revents & POLLIN != 0 && self.copy_once() {}
+    }
+
+    fn turn_over(&mut self) {
+        sys::rename(fd::LOG_DIRECTORY, self.arguments.word(1), self.arguments.word(2));
+        if self.file >= 0 {
+            sys::close(self.file);
+        }
+        self.file = sys::open_log(fd::LOG_DIRECTORY, self.arguments.word(1), true) as i32;
+        self.size = 0;
+    }
+}

@@ -1,0 +1,303 @@
+//! The system calls the helper makes, straight to the kernel. Each returns the kernel's result: negative is an errno.
+
+use core::arch::{asm, global_asm};
+
+#[cfg(target_arch = "x86_64")]
+mod number {
+    pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const POLL: usize = 7;
+    pub const IOCTL: usize = 16;
+    pub const CLONE: usize = 56;
+    pub const EXECVE: usize = 59;
+    pub const EXIT_GROUP: usize = 231;
+    pub const WAIT4: usize = 61;
+    pub const KILL: usize = 62;
+    pub const FCNTL: usize = 72;
+    pub const SETSID: usize = 112;
+    pub const NANOSLEEP: usize = 35;
+    pub const PRCTL: usize = 157;
+    pub const WAITID: usize = 247;
+    pub const OPENAT: usize = 257;
+    pub const RENAMEAT2: usize = 316;
+    pub const EXECVEAT: usize = 322;
+    pub const RT_SIGACTION: usize = 13;
+    pub const RT_SIGPROCMASK: usize = 14;
+}
+#[cfg(target_arch = "aarch64")]
+mod number {
+    pub const READ: usize = 63;
+    pub const WRITE: usize = 64;
+    pub const CLOSE: usize = 57;
+    pub const POLL: usize = 73; // ppoll
+    pub const IOCTL: usize = 29;
+    pub const CLONE: usize = 220;
+    pub const EXECVE: usize = 221;
+    pub const EXIT_GROUP: usize = 94;
+    pub const WAIT4: usize = 260;
+    pub const KILL: usize = 129;
+    pub const FCNTL: usize = 25;
+    pub const SETSID: usize = 157;
+    pub const NANOSLEEP: usize = 101;
+    pub const PRCTL: usize = 167;
+    pub const WAITID: usize = 95;
+    pub const OPENAT: usize = 56;
+    pub const RENAMEAT2: usize = 276;
+    pub const EXECVEAT: usize = 281;
+    pub const RT_SIGACTION: usize = 134;
+    pub const RT_SIGPROCMASK: usize = 135;
+}
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    "call rust_start",
+    "hlt",
+);
+#[cfg(target_arch = "aarch64")]
+global_asm!(".globl _start", "_start:", "mov x29, #0", "mov x30, #0", "mov x0, sp", "b rust_start");
+
+/// One system call with up to six arguments.
+///
+/// # Safety
+///
+/// The arguments must be what the call expects: pointers valid for what the kernel does with them.
+#[inline]
+unsafe fn call(number: usize, a: [usize; 6]) -> isize {
+    let result: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the syscall instruction clobbers rcx and r11 only; the caller vouches for the arguments.
+    unsafe {
+        asm!("syscall", inlateout("rax") number => result, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
+             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _,
+             options(nostack));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: svc keeps all registers but x0; the caller vouches for the arguments.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") a[0] => result, in("x1") a[1], in("x2") a[2],
+             in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
+    }
+    result
+}
+
+pub const EINTR: isize = -4;
+pub const ENOENT: isize = -2;
+pub const EACCES: isize = -13;
+pub const ENOTDIR: isize = -20;
+pub const ECHILD: isize = -10;
+pub const ESRCH: isize = -3;
+pub const SIGCHLD: usize = 17;
+pub const CLONE_PARENT: usize = 0x8000;
+
+pub fn exit(status: i32) -> ! {
+    loop {
+        // SAFETY: exit_group takes a number and does not return.
+        unsafe { call(number::EXIT_GROUP, [status as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// `fork`, or with `CLONE_PARENT` a sibling: the child gets our parent as its own.
+pub fn clone(flags: usize) -> isize {
+    // SAFETY: no stack is given and CLONE_VM is not set, so the child runs on a copy of ours.
+    unsafe { call(number::CLONE, [flags | SIGCHLD, 0, 0, 0, 0, 0]) }
+}
+
+pub fn setsid() -> isize {
+    // SAFETY: no arguments.
+    unsafe { call(number::SETSID, [0; 6]) }
+}
+
+pub fn read(fd: i32, buffer: &mut [u8]) -> isize {
+    // SAFETY: the kernel writes at most `len` bytes into the buffer.
+    unsafe { call(number::READ, [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) }
+}
+
+pub fn write(fd: i32, buffer: &[u8]) -> isize {
+    // SAFETY: the kernel reads `len` bytes of the buffer.
+    unsafe { call(number::WRITE, [fd as usize, buffer.as_ptr() as usize, buffer.len(), 0, 0, 0]) }
+}
+
+pub fn close(fd: i32) {
+    // SAFETY: a number.
+    unsafe { call(number::CLOSE, [fd as usize, 0, 0, 0, 0, 0]) };
+}
+
+pub fn set_cloexec(fd: i32) {
+    const F_SETFD: usize = 2;
+    // SAFETY: numbers only.
+    unsafe { call(number::FCNTL, [fd as usize, F_SETFD, 1, 0, 0, 0]) };
+}
+
+/// Makes the terminal `fd` the controlling one of the session that the caller leads.
+pub fn make_controlling(fd: i32) -> isize {
+    const TIOCSCTTY: usize = 0x540e;
+    // SAFETY: the argument is a number: 0, do not steal.
+    unsafe { call(number::IOCTL, [fd as usize, TIOCSCTTY, 0, 0, 0, 0]) }
+}
+
+pub fn kill_all(signal: i32) -> isize {
+    // SAFETY: numbers only.
+    unsafe { call(number::KILL, [usize::MAX, signal as usize, 0, 0, 0, 0]) }
+}
+
+/// Waits for any child; the wait status goes to `status`.
+pub fn wait_any(status: &mut i32) -> isize {
+    // SAFETY: the kernel writes one int.
+    unsafe { call(number::WAIT4, [usize::MAX, status as *mut i32 as usize, 0, 0, 0, 0]) }
+}
+
+/// Takes one child that has already ended; 0 when there is none.
+pub fn reap_ended(status: &mut i32) -> isize {
+    const WNOHANG: usize = 1;
+    // SAFETY: the kernel writes one int.
+    unsafe { call(number::WAIT4, [usize::MAX, status as *mut i32 as usize, WNOHANG, 0, 0, 0]) }
+}
+
+/// `waitid(P_PIDFD, …, WEXITED)`; gives `(si_code, si_status)`.
+pub fn wait_pidfd(fd: i32) -> Result<(i32, i32), isize> {
+    const P_PIDFD: usize = 3;
+    const WEXITED: usize = 4;
+    let mut info = [0i32; 32];
+    // SAFETY: siginfo_t is 128 bytes, which `info` is; the resource usage pointer may be null.
+    let result =
+        unsafe { call(number::WAITID, [P_PIDFD, fd as usize, info.as_mut_ptr() as usize, WEXITED, 0, 0]) };
+    // In siginfo_t of SIGCHLD: signo, errno, code, (pad), pid, uid, status.
+    if result < 0 { Err(result) } else { Ok((info[2], info[6])) }
+}
+
+#[repr(C)]
+pub struct PollFd {
+    pub fd: i32,
+    pub events: i16,
+    pub revents: i16,
+}
+
+/// Waits without a time limit until one of the descriptors is ready.
+pub fn poll(fds: &mut [PollFd]) -> isize {
+    #[cfg(target_arch = "x86_64")]
+    let timeout = usize::MAX;
+    #[cfg(not(target_arch = "x86_64"))]
+    let timeout = 0; // ppoll: a null pointer is no limit
+    // SAFETY: the kernel reads and writes `len` entries.
+    unsafe { call(number::POLL, [fds.as_mut_ptr() as usize, fds.len(), timeout, 0, 0, 0]) }
+}
+
+/// Tells which of the descriptors are ready now.
+pub fn poll_now(fds: &mut [PollFd]) -> isize {
+    #[cfg(target_arch = "x86_64")]
+    let timeout = 0;
+    #[cfg(not(target_arch = "x86_64"))]
+    let zero = [0u64; 2]; // ppoll: a timespec of zero
+    #[cfg(not(target_arch = "x86_64"))]
+    let timeout = zero.as_ptr() as usize;
+    // SAFETY: as for poll; the timespec lives until the call returns.
+    unsafe { call(number::POLL, [fds.as_mut_ptr() as usize, fds.len(), timeout, 0, 0, 0]) }
+}
+
+pub fn sleep_milliseconds(milliseconds: u32) {
+    let duration = [0u64, u64::from(milliseconds) * 1_000_000];
+    // SAFETY: a timespec of two words, read by the kernel; no remainder is asked for.
+    unsafe { call(number::NANOSLEEP, [duration.as_ptr() as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// Replaces the process; returns only on failure.
+///
+/// # Safety
+///
+/// `path` is a C string, `argv` and `envp` are null-terminated arrays of such.
+pub unsafe fn execve(path: *const u8, argv: *const *const u8, envp: *const *const u8) -> isize {
+    // SAFETY: as the caller promises.
+    unsafe { call(number::EXECVE, [path as usize, argv as usize, envp as usize, 0, 0, 0]) }
+}
+
+/// Replaces the process by the program that `fd` is open on.
+///
+/// # Safety
+///
+/// `argv` and `envp` are null-terminated arrays of C strings.
+pub unsafe fn execve_fd(fd: i32, argv: *const *const u8, envp: *const *const u8) -> isize {
+    const AT_EMPTY_PATH: usize = 0x1000;
+    // SAFETY: as the caller promises; the path is an empty C string.
+    unsafe {
+        call(
+            number::EXECVEAT,
+            [fd as usize, c"".as_ptr() as usize, argv as usize, envp as usize, AT_EMPTY_PATH, 0],
+        )
+    }
+}
+
+/// Opens the log for appending, mode 0600.
+pub fn open_log(directory: i32, name: *const u8, truncate: bool) -> isize {
+    const FLAGS: usize = 0o2_000_000 | 0o2000 | 0o100 | 0o1; // CLOEXEC, APPEND, CREAT, WRONLY
+    let flags = FLAGS | if truncate { 0o1000 } else { 0 };
+    // SAFETY: `name` is one of the command line's C strings.
+    unsafe { call(number::OPENAT, [directory as usize, name as usize, flags, 0o600, 0, 0]) }
+}
+
+pub fn rename(directory: i32, from: *const u8, to: *const u8) -> isize {
+    // SAFETY: both are C strings of the command line.
+    unsafe {
+        call(number::RENAMEAT2, [directory as usize, from as usize, directory as usize, to as usize, 0, 0])
+    }
+}
+
+/// Sets the name that `ps` shows (at most 15 bytes).
+pub fn set_name(name: &core::ffi::CStr) {
+    const PR_SET_NAME: usize = 15;
+    // SAFETY: a C string; the kernel copies 16 bytes at most.
+    unsafe { call(number::PRCTL, [PR_SET_NAME, name.as_ptr() as usize, 0, 0, 0, 0]) };
+}
+
+/// Unblocks every signal: what a program of the guest starts with.
+pub fn unblock_signals() {
+    const SIG_SETMASK: usize = 2;
+    let none: u64 = 0;
+    // SAFETY: the kernel reads eight bytes.
+    unsafe { call(number::RT_SIGPROCMASK, [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0]) };
+}
+
+/// Gives every signal its default meaning again.
+pub fn default_signals() {
+    #[repr(C)]
+    struct Action {
+        handler: usize,
+        flags: u64,
+        restorer: usize,
+        mask: u64,
+    }
+    let default = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    for signal in 1..=64usize {
+        // SAFETY: the kernel reads one sigaction; SIGKILL and SIGSTOP are refused, which does no harm.
+        unsafe { call(number::RT_SIGACTION, [signal, &raw const default as usize, 0, 8, 0, 0]) };
+    }
+}
+
+/// The compiler calls these for larger copies; there is no libc to take them from.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
+    let mut at = 0;
+    while at < count {
+        // SAFETY: the caller owns `count` bytes at `to`. Volatile, or this loop becomes a call to itself.
+        unsafe { to.add(at).write_volatile(byte as u8) };
+        at += 1;
+    }
+    to
+}
+
+/// As [`memset`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+    let mut at = 0;
+    while at < count {
+        // SAFETY: the caller owns `count` bytes at both, which do not overlap.
+        unsafe { to.add(at).write_volatile(*from.add(at)) };
+        at += 1;
+    }
+    to
+}
