@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::file;
 
 /// A range of user or group ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,7 +93,7 @@ pub const OUR_NAME: &str = "vserver";
 impl Ids {
     /// Reads the four files below `etc`. A missing file is an empty one; a line that cannot be read names nobody.
     pub(crate) fn read(etc: &Path) -> Self {
-        let text = |name: &str| fs::read(etc.join(name)).unwrap_or_default();
+        let text = |name: &str| file::read(&etc.join(name)).unwrap_or_default();
         Self {
             users: named_ids(&text("passwd")),
             groups: named_ids(&text("group")),
@@ -153,6 +154,8 @@ fn ranges(text: &[u8]) -> Vec<(String, IdRange)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use proptest::prelude::*;
 

@@ -1,10 +1,10 @@
 //! Which cgroup hierarchies this host has mounted, and where.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::file;
 use crate::mounts::Mounts;
 
 /// The cgroup hierarchies of this host.
@@ -84,8 +84,8 @@ impl CgroupLayout {
                 nsdelegate: mount.super_options.split(',').any(|option| option == "nsdelegate"),
             });
         let v2_obtainable = v2.is_some()
-            || fs::read_to_string("/proc/filesystems")
-                .is_ok_and(|text| text.lines().any(|line| line.ends_with("\tcgroup2")));
+            || file::text("/proc/filesystems")
+                .is_some_and(|text| text.lines().any(|line| line.ends_with("\tcgroup2")));
         Self { v1, v2, v2_obtainable }
     }
 
@@ -111,7 +111,7 @@ impl CgroupLayout {
 }
 
 fn words(path: &Path) -> Vec<String> {
-    fs::read_to_string(path)
+    file::text(path)
         .map(|text| text.split_ascii_whitespace().map(str::to_owned).collect())
         .unwrap_or_default()
 }

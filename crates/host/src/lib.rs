@@ -11,11 +11,11 @@
 
 mod accounts;
 mod cgroups;
+mod file;
 mod mounts;
 mod procfs;
 mod sample;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -198,7 +198,7 @@ impl Host {
             bpffs: mounts.first_of("bpf").map(|mount| mount.point.clone()),
             lsms: lsms(Path::new("/sys/kernel/security")),
             lockdown: lockdown(Path::new("/sys/kernel/security")),
-            unprivileged_bpf_disabled: trimmed("/proc/sys/kernel/unprivileged_bpf_disabled")
+            unprivileged_bpf_disabled: file::text("/proc/sys/kernel/unprivileged_bpf_disabled")
                 .and_then(|text| text.parse().ok()),
             ids: Ids::read(Path::new("/etc")),
             proc: ProcTree::read()?,
@@ -263,7 +263,7 @@ struct Status {
 
 impl Status {
     fn read() -> Result<Self, HostError> {
-        Ok(Self::parse(&read_text(Path::new("/proc/self/status"))?))
+        Ok(Self::parse(&String::from_utf8_lossy(&file::required(Path::new("/proc/self/status"))?)))
     }
 
     fn parse(text: &str) -> Self {
@@ -283,7 +283,7 @@ impl Status {
 
 /// Counts a kernel list such as `0-3,6`; 1 when it cannot be read, because one processor surely runs us.
 fn online_cpus() -> u32 {
-    trimmed("/sys/devices/system/cpu/online").map_or(1, |list| count_list(&list)).max(1)
+    file::text("/sys/devices/system/cpu/online").map_or(1, |list| count_list(&list)).max(1)
 }
 
 fn count_list(list: &str) -> u32 {
@@ -296,35 +296,28 @@ fn count_list(list: &str) -> u32 {
 
 /// The initial user namespace maps every id onto itself.
 fn is_initial_user_namespace() -> bool {
-    trimmed("/proc/self/uid_map").is_none_or(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    file::text("/proc/self/uid_map")
+        .is_none_or(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Names of the security modules from the securityfs at `dir`.
 fn lsms(dir: &Path) -> Vec<String> {
-    trimmed(dir.join("lsm"))
+    file::text(dir.join("lsm"))
         .map(|list| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
         .unwrap_or_default()
 }
 
 /// The level in brackets of `none [integrity] confidentiality`, from the securityfs at `dir`.
 fn lockdown(dir: &Path) -> Option<String> {
-    let text = trimmed(dir.join("lockdown"))?;
+    let text = file::text(dir.join("lockdown"))?;
     let (_, rest) = text.split_once('[')?;
     Some(rest.split_once(']')?.0.to_owned())
 }
 
-fn trimmed(path: impl AsRef<Path>) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
-fn read_text(path: &Path) -> Result<String, HostError> {
-    let bytes = fs::read(path).map_err(|source| HostError::Read { path: path.to_owned(), source })?;
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::HostError;
+use crate::{HostError, file};
 
 /// One mount of a kind that matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,7 @@ pub(crate) struct Mounts(Vec<Mount>);
 
 impl Mounts {
     pub(crate) fn read() -> Result<Self, HostError> {
-        let path = Path::new("/proc/self/mountinfo");
-        let bytes =
-            std::fs::read(path).map_err(|source| HostError::Read { path: path.to_owned(), source })?;
-        Ok(Self::parse(&bytes))
+        Ok(Self::parse(&file::required(Path::new("/proc/self/mountinfo"))?))
     }
 
     /// Lines that are not as proc(5) describes them are skipped: a mount that we cannot name is one we do not use.
