@@ -7,6 +7,7 @@
 //! Anything that is a path below a guest's root goes through [`beneath`] or [`mount::target_in_root`]: the
 //! guest owns that tree and may turn any name of it into a symbolic link at any time.
 
+pub mod beneath;
 pub mod caps;
 mod fault;
 pub mod idmap;
