@@ -1,3 +1,123 @@
-//! vserver: one multi-call binary.
+//! `vserver` and all its companions: one binary that is what it is called as.
 
-fn main() {}
+mod applet;
+mod args;
+mod complete;
+mod guests;
+mod help;
+mod layout;
+mod man;
+mod output;
+mod report;
+mod table;
+mod verb;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::args::Wish;
+use crate::layout::Layout;
+use crate::output::Output;
+use crate::report::{Exit, Failure};
+use crate::table::{Call, Command, Globals};
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let argv0 = if args.is_empty() { OsString::from("vserver") } else { args.remove(0) };
+    start_log();
+    let (command, argv0) = pick(argv0, &mut args);
+    match run_program(command, &argv0, args) {
+        Exit::Code(code) => ExitCode::from(code),
+        Exit::Signal(signal) => die_by(signal),
+    }
+}
+
+/// The program that the binary was called as; `vserver --applet NAME` names it where there is no link.
+fn pick(argv0: OsString, args: &mut Vec<OsString>) -> (&'static Command, String) {
+    let vserver = &applet::vserver::COMMAND;
+    if args.first().is_some_and(|arg| arg == "--applet")
+        && let Some(command) = args.get(1).and_then(|name| name.to_str()).and_then(table::program)
+    {
+        args.drain(..2);
+        return (command, command.name.to_owned());
+    }
+    let base = Path::new(&argv0).file_name().and_then(OsStr::to_str).unwrap_or("vserver");
+    (table::program(base).unwrap_or(vserver), argv0.to_string_lossy().into_owned())
+}
+
+fn run_program(command: &'static Command, argv0: &str, args: Vec<OsString>) -> Exit {
+    let span = tracing::info_span!("command", name = command.name);
+    let _entered = span.enter();
+    let mut out = Output::stdout();
+    let given = match args::read(command, args) {
+        Ok(Wish::Run(given)) => given,
+        Ok(wish) => return finish(answer(command, "", &wish, &mut out), command.name, argv0, command),
+        Err(bad) => return finish(Err(bad.into()), command.name, argv0, command),
+    };
+    let mut call = Call {
+        command,
+        argv0: argv0.to_owned(),
+        given,
+        layout: Layout::from_env(),
+        guest: None,
+        globals: Globals::default(),
+        out,
+    };
+    let result = run(&mut call);
+    finish(result, command.name, argv0, command)
+}
+
+/// Runs a command and sends out what it wrote.
+pub(crate) fn run(call: &mut Call) -> Result<Exit, Failure> {
+    let result = (call.command.run)(call);
+    let sent = call.out.flush();
+    let exit = result?;
+    sent?;
+    Ok(exit)
+}
+
+/// `--help` or `--version` of a command.
+pub(crate) fn answer(
+    command: &Command,
+    prefix: &str,
+    wish: &Wish,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let text = if *wish == Wish::Version { help::version(command) } else { help::text(command, prefix) };
+    out.bytes(text.as_bytes())?;
+    out.flush()?;
+    Ok(Exit::OK)
+}
+
+/// The exit of a result; a failure is printed.
+pub(crate) fn finish(result: Result<Exit, Failure>, who: &str, argv0: &str, command: &Command) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        Err(failure) => Exit::Code(report::print(&failure, who, argv0, command.error_code)),
+    }
+}
+
+/// Ends like the program that we supervised: by the same signal, without a core of our own.
+fn die_by(signal: i32) -> ExitCode {
+    use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // A core dump of this process would be of no use; if the limit cannot be set, there is one more file.
+    drop(setrlimit(Resource::Core, none));
+    if let Some(signal) = Signal::from_named_raw(signal) {
+        // If it does not kill us, the shell's way to tell it remains.
+        drop(kill_process(getpid(), signal));
+    }
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(255))
+}
+
+/// Events go to the standard error, and only those that `VSERVER_LOG` asks for (`debug`, `vserver_run=trace`).
+fn start_log() {
+    let Some(filter) = std::env::var_os("VSERVER_LOG") else { return };
+    let filter = tracing_subscriber::EnvFilter::new(filter.to_string_lossy());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colour_on(&std::io::stderr()))
+        .init();
+}
