@@ -200,7 +200,10 @@ mod tests {
     fn long_options_may_be_shortened_and_joined() {
         assert_eq!(run(&["--ct=7"]).unwrap().value("--xid").unwrap(), "7");
         assert_eq!(run(&["-c7"]).unwrap().value("--xid").unwrap(), "7");
-        assert_eq!(run(&["--qui"]).unwrap_err(), "option '--qui' is ambiguous; possibilities: '--quiet' '--quick'");
+        assert_eq!(
+            run(&["--qui"]).unwrap_err(),
+            "option '--qui' is ambiguous; possibilities: '--quiet' '--quick'"
+        );
     }
 
     #[test]

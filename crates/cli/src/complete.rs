@@ -37,7 +37,9 @@ fn option_words(command: &Command) -> String {
 fn bash_reply(complete: Complete) -> String {
     match complete {
         Complete::Nothing => "COMPREPLY=()".to_owned(),
-        Complete::Guest => "COMPREPLY=($(compgen -W \"$(vserver --list-guests 2>/dev/null)\" -- \"$cur\"))".to_owned(),
+        Complete::Guest => {
+            "COMPREPLY=($(compgen -W \"$(vserver --list-guests 2>/dev/null)\" -- \"$cur\"))".to_owned()
+        }
         Complete::Path => "COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
         Complete::Program => "COMPREPLY=($(compgen -c -- \"$cur\"))".to_owned(),
         Complete::Words(words) => format!("COMPREPLY=($(compgen -W \"{}\" -- \"$cur\"))", words.join(" ")),
@@ -50,11 +52,24 @@ fn bash_arm(out: &mut String, command: &Command) {
     put(out, "            case $prev in");
     for opt in visible(command) {
         if let Some(value) = opt.value {
-            put(out, &format!("                {}) {}; return ;;", opt.names.join("|"), bash_reply(value.complete)));
+            put(
+                out,
+                &format!(
+                    "                {}) {}; return ;;",
+                    opt.names.join("|"),
+                    bash_reply(value.complete)
+                ),
+            );
         }
     }
     put(out, "            esac");
-    put(out, &format!("            if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"{}\" -- \"$cur\")); return; fi", option_words(command)));
+    put(
+        out,
+        &format!(
+            "            if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"{}\" -- \"$cur\")); return; fi",
+            option_words(command)
+        ),
+    );
     put(out, &format!("            {} ;;", bash_reply(command.operand)));
 }
 
@@ -101,23 +116,34 @@ complete -F _vserver {programs}"#,
 
 fn zsh() -> String {
     let mut out = format!("#compdef {}\n# made by `vserver --completion zsh`\n", names(PROGRAMS));
-    put(&mut out, "_vserver_guests() { local -a guests; guests=(${(f)\"$(vserver --list-guests 2>/dev/null)\"}); compadd -a guests }");
+    put(
+        &mut out,
+        "_vserver_guests() { local -a guests; guests=(${(f)\"$(vserver --list-guests 2>/dev/null)\"}); compadd -a guests }",
+    );
     put(&mut out, "_vserver_one() {\n  case $1 in");
     for (kind, list) in [("program", PROGRAMS), ("verb", VERBS), ("word", WORDS)] {
         for command in list.iter().filter(|c| c.name != "vserver") {
             put(&mut out, &format!("    {kind}:{}) _arguments \\", command.name));
             for opt in visible(command) {
                 for name in opt.names {
-                    let value = opt.value.map_or(String::new(), |v| format!(":{}:{}", v.name, zsh_action(v.complete)));
+                    let value = opt
+                        .value
+                        .map_or(String::new(), |v| format!(":{}:{}", v.name, zsh_action(v.complete)));
                     put(&mut out, &format!("      '{name}[{}]{value}' \\", zsh_quote(opt.help)));
                 }
             }
-            put(&mut out, &format!("      '--help[show the usage]' '*:argument:{}' ;;", zsh_action(command.operand)));
+            put(
+                &mut out,
+                &format!("      '--help[show the usage]' '*:argument:{}' ;;", zsh_action(command.operand)),
+            );
         }
     }
     put(&mut out, "  esac\n}");
     let describe = |list: &[&Command]| -> String {
-        list.iter().map(|c| format!("'{}:{}'", c.name.replace(':', "\\:"), zsh_quote(c.summary))).collect::<Vec<_>>().join(" ")
+        list.iter()
+            .map(|c| format!("'{}:{}'", c.name.replace(':', "\\:"), zsh_quote(c.summary)))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     put(
         &mut out,
@@ -145,7 +171,8 @@ _vserver "$@""#,
             verbs = describe(VERBS),
             words = describe(WORDS),
             plain = names(WORDS),
-            options = PROGRAMS.iter().find(|c| c.name == "vserver").map_or(String::new(), |c| option_words(c)),
+            options =
+                PROGRAMS.iter().find(|c| c.name == "vserver").map_or(String::new(), |c| option_words(c)),
         ),
     );
     out
@@ -197,7 +224,14 @@ complete -c vserver -n '__vserver_is name' -a '(vserver --list-guests 2>/dev/nul
     );
     for (state, list) in [("name", WORDS), ("verb", VERBS)] {
         for command in list {
-            put(&mut out, &format!("complete -c vserver -n '__vserver_is {state}' -a {} -d {}", command.name, fish_quote(command.summary)));
+            put(
+                &mut out,
+                &format!(
+                    "complete -c vserver -n '__vserver_is {state}' -a {} -d {}",
+                    command.name,
+                    fish_quote(command.summary)
+                ),
+            );
         }
     }
     for (kind, list) in [("word", WORDS), ("verb", VERBS)] {

@@ -76,9 +76,11 @@ pub fn find(layout: &Layout, typed: &OsStr) -> Option<GuestDir> {
     if bytes.is_empty() {
         return None;
     }
-    let has_vdir = |dir: &Path| dir.join("vdir").symlink_metadata().is_ok_and(|m| m.is_dir() || m.is_symlink());
+    let has_vdir =
+        |dir: &Path| dir.join("vdir").symlink_metadata().is_ok_and(|m| m.is_dir() || m.is_symlink());
     if [&b"/"[..], b"./", b"../"].iter().any(|start| bytes.starts_with(start)) {
-        let start = std::env::var_os("INIT_CWD").map(PathBuf::from).or_else(|| std::env::current_dir().ok())?;
+        let start =
+            std::env::var_os("INIT_CWD").map(PathBuf::from).or_else(|| std::env::current_dir().ok())?;
         let dir = start.join(typed);
         if has_vdir(&dir) {
             return Some(GuestDir::at(fs::canonicalize(&dir).unwrap_or(dir)));
@@ -89,14 +91,14 @@ pub fn find(layout: &Layout, typed: &OsStr) -> Option<GuestDir> {
     if name.components().count() != 1 || bytes.starts_with(b".") || bytes.contains(&b'/') {
         return None;
     }
-    let dir = layout.config_dir().join(name);
+    let dir = layout.confdir.join(name);
     dir.is_dir().then(|| GuestDir::at(dir))
 }
 
 /// Every guest below the configuration directory in byte order; one without `vdir` is no guest yet. No directory
 /// at all: no guests.
 pub fn all(layout: &Layout) -> Result<Vec<GuestDir>, ListError> {
-    let base = layout.config_dir();
+    let base = layout.confdir.clone();
     let fail = |source| ListError { dir: base.clone(), source };
     let entries = match fs::read_dir(&base) {
         Ok(entries) => entries,
@@ -132,7 +134,12 @@ pub fn not_found(layout: &Layout, typed: &OsStr) -> Failure {
 pub fn nearest(layout: &Layout, typed: &OsStr) -> Option<OsString> {
     let guests = all(layout).ok()?;
     let far = |guest: &GuestDir| distance(guest.name.as_bytes(), typed.as_bytes());
-    guests.iter().map(|guest| (far(guest), guest)).filter(|(far, _)| *far <= 2).min().map(|(_, g)| g.name.clone())
+    guests
+        .iter()
+        .map(|guest| (far(guest), guest))
+        .filter(|(far, _)| *far <= 2)
+        .min()
+        .map(|(_, g)| g.name.clone())
 }
 
 /// How many bytes must be put in, taken out or changed to make `a` of `b`.

@@ -9,7 +9,7 @@ pub fn text(command: &Command, prefix: &str) -> String {
     let mut text = String::new();
     for (number, form) in command.synopsis.iter().enumerate() {
         let label = if number == 0 { "Usage:" } else { "      " };
-        put(&mut text, &format!("{label} {prefix}{} {form}", command.name));
+        put(&mut text, format!("{label} {prefix}{} {form}", command.name).trim_end());
     }
     put(&mut text, &format!("\n{}.", capital(command.summary)));
     let mut options: Vec<(String, &str)> =
@@ -22,7 +22,8 @@ pub fn text(command: &Command, prefix: &str) -> String {
             section(&mut text, title, &list);
         }
     }
-    let exits: Vec<(String, &str)> = command.exits.iter().map(|(code, what)| ((*code).to_owned(), *what)).collect();
+    let exits: Vec<(String, &str)> =
+        command.exits.iter().map(|(code, what)| ((*code).to_owned(), *what)).collect();
     section(&mut text, "Exit codes", &exits);
     if !command.examples.is_empty() {
         put(&mut text, "\nExamples:");

@@ -6,8 +6,10 @@ mod complete;
 mod guests;
 mod help;
 mod layout;
+mod life;
 mod man;
 mod output;
+mod processes;
 mod report;
 mod table;
 mod verb;
@@ -55,11 +57,15 @@ fn run_program(command: &'static Command, argv0: &str, args: Vec<OsString>) -> E
         Ok(wish) => return finish(answer(command, "", &wish, &mut out), command.name, argv0, command),
         Err(bad) => return finish(Err(bad.into()), command.name, argv0, command),
     };
+    let layout = match Layout::from_prefix(std::env::var_os("VSERVER_PREFIX").as_deref()) {
+        Ok(layout) => layout,
+        Err(bad) => return finish(Err(Failure::of(bad)), command.name, argv0, command),
+    };
     let mut call = Call {
         command,
         argv0: argv0.to_owned(),
         given,
-        layout: Layout::from_env(),
+        layout,
         guest: None,
         globals: Globals::default(),
         out,
@@ -102,12 +108,14 @@ pub(crate) fn finish(result: Result<Exit, Failure>, who: &str, argv0: &str, comm
 fn die_by(signal: i32) -> ExitCode {
     use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // A core dump of this process would be of no use; if the limit cannot be set, there is one more file.
-    drop(setrlimit(Resource::Core, none));
-    if let Some(signal) = Signal::from_named_raw(signal) {
-        // If it does not kill us, the shell's way to tell it remains.
-        drop(kill_process(getpid(), signal));
+    if let Some(signal) = Signal::from_named_raw(signal)
+        && setrlimit(Resource::Core, none).is_ok()
+        && kill_process(getpid(), signal).is_ok()
+    {
+        // A signal that this process ignores or has blocked goes on below.
+        std::thread::yield_now();
     }
+    // The shell's way to tell it remains.
     ExitCode::from(u8::try_from(128 + signal).unwrap_or(255))
 }
 

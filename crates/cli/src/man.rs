@@ -36,13 +36,16 @@ pub fn page(command: &Command) -> String {
     put(&mut roff, &format!(".SH NAME\n{} \\- {}", escape(name), escape(command.summary)));
     put(&mut roff, ".SH SYNOPSIS");
     for form in command.synopsis {
-        put(&mut roff, &format!(".B {}\n{}\n.br", escape(name), escape(form)));
+        put(&mut roff, &format!(".B {}\n{}\n.br", escape(name), escape(form)).replace("\n\n", "\n"));
     }
     put(&mut roff, ".SH DESCRIPTION");
     paragraphs(&mut roff, command);
     put(&mut roff, ".SH OPTIONS");
     options(&mut roff, command);
-    put(&mut roff, ".TP\n.B \\-\\-help\nShow the usage and exit.\n.TP\n.B \\-\\-version\nShow the version and exit.");
+    put(
+        &mut roff,
+        ".TP\n.B \\-\\-help\nShow the usage and exit.\n.TP\n.B \\-\\-version\nShow the version and exit.",
+    );
     if name == "vserver" {
         put(&mut roff, ".SH COMMANDS FOR ONE GUEST");
         for verb in VERBS {
@@ -87,7 +90,10 @@ fn paragraphs(roff: &mut String, command: &Command) {
 
 fn options(roff: &mut String, command: &Command) {
     for opt in command.options.iter().filter(|opt| !opt.hidden) {
-        put(roff, &format!(".TP\n.B {}\n{}.", escape(spelling(opt).trim_start()), escape(&capital(opt.help))));
+        put(
+            roff,
+            &format!(".TP\n.B {}\n{}.", escape(spelling(opt).trim_start()), escape(&capital(opt.help))),
+        );
     }
 }
 

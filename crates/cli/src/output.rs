@@ -72,7 +72,8 @@ impl Output {
         if self.discard {
             return Ok(());
         }
-        serde_json::to_writer_pretty(&mut self.out, value).map_err(|error| OutputError { source: error.into() })?;
+        serde_json::to_writer_pretty(&mut self.out, value)
+            .map_err(|error| OutputError { source: error.into() })?;
         self.bytes(b"\n")
     }
 

@@ -136,7 +136,8 @@ impl Trouble {
             source = cause.source();
         }
         if let Some((file, line)) = &self.set_in {
-            let place = if *line == 0 { file.display().to_string() } else { format!("{}:{line}", file.display()) };
+            let place =
+                if *line == 0 { file.display().to_string() } else { format!("{}:{line}", file.display()) };
             push(&mut text, "set in", &place);
         }
         if let Some(hint) = &self.hint {

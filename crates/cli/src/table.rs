@@ -184,16 +184,35 @@ impl Call {
 }
 
 /// Every program that the binary is, by name.
-pub const PROGRAMS: &[&Command] = &[
-    &applet::vserver::COMMAND,
-];
+pub const PROGRAMS: &[&Command] = &[&applet::vserver::COMMAND];
 
 /// Every verb of `vserver NAME`, in the order of the help.
 pub const VERBS: &[&Command] = &[
+    &verb::start::COMMAND,
+    &verb::stop::COMMAND,
+    &verb::restart::RESTART,
+    &verb::restart::CONDRESTART,
+    &verb::enter::COMMAND,
+    &verb::exec::EXEC,
+    &verb::exec::SUEXEC,
+    &verb::exec::CHKCONFIG,
+    &verb::running::COMMAND,
+    &verb::status::COMMAND,
+    &verb::check::COMMAND,
+    &verb::build::COMMAND,
+    &verb::delete::COMMAND,
+    &verb::later::UNIFY,
+    &verb::later::HASHIFY,
+    &verb::later::PKG,
+    &verb::later::PKGMGMT,
+    &verb::later::APT_GET,
+    &verb::later::APT_CONFIG,
+    &verb::later::APT_CACHE,
+    &verb::later::RPM,
 ];
 
 /// Every word that stands in the place of NAME.
-pub const WORDS: &[&Command] = &[&verb::list::COMMAND, ];
+pub const WORDS: &[&Command] = &[&verb::list::COMMAND, &verb::check_host::COMMAND];
 
 /// The program of that name.
 pub fn program(name: &str) -> Option<&'static Command> {
@@ -218,12 +237,44 @@ mod tests {
 
     /// What the command reference lists for this version; a name that is missing in the table is a mistake.
     const MUST_BE_PROGRAMS: &[&str] = &[
-        "vserver", "vserver-stat", "vserver-info", "vps", "vpstree", "vtop", "vkill", "vnamespace", "vspace",
-        "vuname", "vwait", "lsxid", "lcap", "vlogin", "vmount", "vsomething",
+        "vserver",
+        "vserver-stat",
+        "vserver-info",
+        "vps",
+        "vpstree",
+        "vtop",
+        "vkill",
+        "vnamespace",
+        "vspace",
+        "vuname",
+        "vwait",
+        "lsxid",
+        "lcap",
+        "vlogin",
+        "vmount",
+        "vsomething",
     ];
     const MUST_BE_VERBS: &[&str] = &[
-        "start", "stop", "restart", "condrestart", "exec", "suexec", "enter", "chkconfig", "running", "status",
-        "build", "delete", "check", "unify", "hashify", "pkg", "pkgmgmt", "apt-get", "apt-config", "apt-cache",
+        "start",
+        "stop",
+        "restart",
+        "condrestart",
+        "exec",
+        "suexec",
+        "enter",
+        "chkconfig",
+        "running",
+        "status",
+        "build",
+        "delete",
+        "check",
+        "unify",
+        "hashify",
+        "pkg",
+        "pkgmgmt",
+        "apt-get",
+        "apt-config",
+        "apt-cache",
         "rpm",
     ];
 
@@ -252,7 +303,10 @@ mod tests {
             assert!(command.manual.iter().all(|text| text.ends_with(['.', ':'])), "{name}: full sentences");
             assert!(!command.manual.is_empty(), "{name}: manual");
             assert!(!command.exits.is_empty(), "{name}: exit codes");
-            assert!(command.exits.iter().all(|(code, text)| !code.is_empty() && !text.is_empty()), "{name}: exits");
+            assert!(
+                command.exits.iter().all(|(code, text)| !code.is_empty() && !text.is_empty()),
+                "{name}: exits"
+            );
             if command.reading != Reading::Options {
                 assert!(command.options.is_empty(), "{name}: options that nobody reads");
             }

@@ -31,11 +31,19 @@ pub static COMMAND: Command = Command {
         Opt::flag(&["-v", "--verbose"], "say what the single steps say"),
         Opt::flag(&["--silent"], "no informational lines from status; delete does not ask"),
         Opt::flag(&["--debug"], "trace every step to the standard error"),
-        Opt::flag(&["--defaulttty"], "connect the guest's start and stop command to the configured apps/init/tty"),
+        Opt::flag(
+            &["--defaulttty"],
+            "connect the guest's start and stop command to the configured apps/init/tty",
+        ),
         Opt::flag(&["--debug-sysv"], "run the rc script of a sysv guest with shell tracing"),
         Opt::flag(&["--strace"], "trace the guest's first process with strace into /tmp/vserver-start.PID"),
         Opt::with(&["--completion"], "SHELL", Complete::Words(complete::SHELLS), "print a completion script"),
-        Opt::with(&["--generate-man"], "DIR", Complete::Path, "write the manual pages of all programs into DIR"),
+        Opt::with(
+            &["--generate-man"],
+            "DIR",
+            Complete::Path,
+            "write the manual pages of all programs into DIR",
+        ),
         Opt::flag(&["--list-guests"], "print the guests' names, for completion").hide(),
         Opt::flag(&["----nonamespace"], "internal: the caller is in the guest's mount namespace").hide(),
         Opt::flag(&["----insecure"], "internal: allow suexec in a stopped guest").hide(),
@@ -100,7 +108,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     let building = verb.is_some_and(|verb| verb.name == "build");
     let guest = match find(call, &name) {
         Some(guest) => guest,
-        None if building => GuestDir { dir: call.layout.config_dir().join(&name), name: name.clone() },
+        None if building => GuestDir { dir: call.layout.confdir.join(&name), name: name.clone() },
         None => return Err(no_setup(call, &name)),
     };
     let Some(verb) = verb else { return Err(Failure::fixed(USAGE, 2)) };
@@ -128,16 +136,21 @@ fn hand_over(
     let given = match args::read(command, args) {
         Ok(Wish::Run(given)) => given,
         Ok(wish) => {
-            return crate::finish(crate::answer(command, prefix, &wish, &mut call.out), who, &call.argv0, command);
+            return crate::finish(
+                crate::answer(command, prefix, &wish, &mut call.out),
+                who,
+                &call.argv0,
+                command,
+            );
         }
-        Err(bad) => return crate::finish(Err(bad_option(command, &bad)), who, &call.argv0, command),
+        Err(bad) => return crate::finish(Err(bad_option(command, &bad)), who, who, command),
     };
     let guest_name = guest.as_ref().map(GuestDir::shown);
     let span = tracing::info_span!("verb", name = command.name, guest = guest_name);
     let _entered = span.enter();
     let mut inner = Call {
         command,
-        argv0: call.argv0.clone(),
+        argv0: who.to_owned(),
         given,
         layout: call.layout.clone(),
         guest,
@@ -145,7 +158,7 @@ fn hand_over(
         out: Output::stdout(),
     };
     let result = crate::run(&mut inner);
-    crate::finish(result, who, &call.argv0, command)
+    crate::finish(result, who, who, command)
 }
 
 /// `start` has its own words for an unknown option; the others say what getopt says.
@@ -182,7 +195,7 @@ fn find(call: &Call, name: &OsStr) -> Option<GuestDir> {
 }
 
 fn no_setup(call: &Call, name: &OsStr) -> Failure {
-    let dir = call.layout.config_dir().join(name);
+    let dir = call.layout.confdir.join(name);
     let spelling = match guests::nearest(&call.layout, name) {
         Some(near) => format!("Check the spelling: there is a guest named '{}'", near.display()),
         None => "Check the spelling: 'vserver list' shows all guests".to_owned(),

@@ -1,3 +1,15 @@
 //! The verbs of `vserver NAME` and the words that stand in the place of NAME: one file each.
 
+pub mod build;
+pub mod check;
+pub mod check_host;
+pub mod delete;
+pub mod enter;
+pub mod exec;
+pub mod later;
 pub mod list;
+pub mod restart;
+pub mod running;
+pub mod start;
+pub mod status;
+pub mod stop;

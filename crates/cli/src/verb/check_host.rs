@@ -1,0 +1,28 @@
+//! `vserver check-host`: what this kernel offers, what is lost without the rest, and what to do.
+
+use crate::report::{Exit, Failure};
+use crate::table::{Call, Command, Complete, JSON, Reading};
+use crate::verb::stop::no_operands;
+
+/// The table entry.
+pub static COMMAND: Command = Command {
+    name: "check-host",
+    summary: "tells whether this host can run guests and what it lacks",
+    synopsis: &["[--json]"],
+    options: &[JSON],
+    manual: &[
+        "One line for each feature of the kernel that vserver uses: whether it is there, what is lost without it, \
+         and what to do about it.",
+    ],
+    exits: &[("0", "guests can run"), ("1", "guests cannot run")],
+    examples: &[],
+    error_code: 1,
+    reading: Reading::Options,
+    operand: Complete::Nothing,
+    run,
+};
+
+fn run(call: &mut Call) -> Result<Exit, Failure> {
+    no_operands(call)?;
+    Err(Failure::plain("this build of vserver cannot survey the host"))
+}
