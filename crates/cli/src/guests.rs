@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::layout::Layout;
 use crate::report::Failure;
+use vserver_model::Layout;
 
 /// One guest's configuration directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::guests::GuestDir;
-use crate::layout::Layout;
 use crate::report::{Exit, Failure};
 use crate::table::Globals;
+use vserver_model::Layout;
 
 /// A running guest, as its record tells.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ mod args;
 mod complete;
 mod guests;
 mod help;
-mod layout;
 mod life;
 mod man;
 mod output;
@@ -19,10 +18,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::args::Wish;
-use crate::layout::Layout;
 use crate::output::Output;
 use crate::report::{Exit, Failure};
 use crate::table::{Call, Command, Globals};
+use vserver_model::Layout;
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();

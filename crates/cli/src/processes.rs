@@ -9,8 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::layout::Layout;
 use crate::life::Running;
+use vserver_model::Layout;
 
 /// One process, from `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
