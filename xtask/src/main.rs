@@ -1,3 +1,53 @@
-//! What developers and CI run: `cargo xtask TASK`.
+//! What developers and CI run: `cargo xtask TASK`. One file a task.
 
-fn main() {}
+mod check;
+mod demo;
+mod e2e;
+mod golden;
+mod prepare;
+mod shell;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+/// Printed for `--help` and for a word that is no task.
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  check             the style gate: format, lints, documentation, licences, layers, changelog …
+  test              every test there is; one closing line says how it went
+  e2e [FILTER…]     end-to-end tests only (root); words narrow them down, options go to the harness
+  golden [--write]  the golden tests; --write accepts what the program prints today
+  demo              build a real guest and live with it for a minute (root)
+  prepare [--check] install what the tasks need (Debian, root); --check only names what is missing
+";
+
+fn main() -> ExitCode {
+    let mut words = env::args().skip(1);
+    let task = words.next().unwrap_or_default();
+    let rest: Vec<String> = words.collect();
+    let outcome = match task.as_str() {
+        "check" => check::gate(),
+        "test" => test::run_everything(),
+        "e2e" => e2e::trials(&rest),
+        "golden" => golden::cases(&rest),
+        "demo" => demo::show(),
+        "prepare" => prepare::packages(&rest),
+        "" | "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            eprint!("xtask: no task named {other:?}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask {task}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a trial needs of the machine. Asked of the kernel, never guessed from a version.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+/// One thing that not every machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To be root in the initial user namespace, with namespaces for mounts, network and processes.
+    Root,
+    /// User namespaces, for the shifted mode.
+    UserNamespaces,
+    /// A filesystem under the target directory that takes an id map (`MOUNT_ATTR_IDMAP`).
+    IdMap,
+    /// A mounted cgroup2 hierarchy or v1 hierarchies that can be written.
+    Cgroups,
+    /// `CAP_SYS_RESOURCE`, without which hard limits cannot be raised.
+    SysResource,
+    /// The Debian archive, over the network or through an image made before.
+    Archive,
+    /// A network that leads out of this machine.
+    Network,
+}
+
+impl Need {
+    /// The word for it in `E2E_REQUIRE`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::UserNamespaces => "user-namespaces",
+            Self::IdMap => "id-map",
+            Self::Cgroups => "cgroups",
+            Self::SysResource => "sys-resource",
+            Self::Archive => "archive",
+            Self::Network => "network",
+        }
+    }
+
+    /// Why it is missing, or nothing.
+    pub fn missing(self) -> Option<String> {
+        static KNOWN: Mutex<Vec<(Need, Option<String>)>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().expect("no probe panics");
+        if let Some((_, answer)) = known.iter().find(|(need, _)| *need == self) {
+            return answer.clone();
+        }
+        let answer = self.probe();
+        known.push((self, answer.clone()));
+        answer
+    }
+
+    fn probe(self) -> Option<String> {
+        match self {
+            Self::Root => {
+                // Not only the number: a container's root may lack what unshare needs.
+                succeeds("unshare", &["--mount", "--net", "--pid", "--fork", "--mount-proc", "true"])
+                    .then_none("root with all namespaces")
+            }
+            Self::UserNamespaces => succeeds("unshare", &["--user", "true"]).then_none("user namespaces"),
+            Self::IdMap => probe_id_map().then_none("a filesystem with id maps under the target directory"),
+            Self::Cgroups => writable_cgroups().then_none("a cgroup hierarchy that can be written"),
+            Self::SysResource => has_capability(24).then_none("CAP_SYS_RESOURCE"),
+            Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
+        }
+    }
+
+    /// Whether `E2E_REQUIRE` (words separated by commas, or `all`) turns a lack into a failure.
+    pub fn is_required(self) -> bool {
+        let list = env::var("E2E_REQUIRE").unwrap_or_default();
+        list.split(',').any(|word| word == self.word() || word == "all")
+    }
+}
+
+trait ThenNone {
+    fn then_none(self, what: &str) -> Option<String>;
+}
+
+impl ThenNone for bool {
+    fn then_none(self, what: &str) -> Option<String> {
+        if self { None } else { Some(what.to_owned()) }
+    }
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Tries it: util-linux 2.39 has a mount option for it, Debian 12's 2.38 has not, so the system's Python or Perl
+/// would be needed otherwise. The filesystem's name is the best that is left; the start itself reports the rest.
+fn probe_id_map() -> bool {
+    let Ok(output) =
+        Command::new("stat").args(["--file-system", "--format=%T"]).arg(super::place::target()).output()
+    else {
+        return false;
+    };
+    let kind = String::from_utf8_lossy(&output.stdout);
+    matches!(kind.trim(), "ext2/ext3" | "xfs" | "btrfs" | "f2fs" | "tmpfs")
+}
+
+fn writable_cgroups() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let probe = format!("vservers-e2e-probe-{}", std::process::id());
+    mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup"))
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|mount| Path::new(mount).join(&probe))
+        .any(|directory| fs::create_dir(&directory).is_ok() && fs::remove_dir(&directory).is_ok())
+}
+
+/// Looks into the bounding set: what is not in there cannot be had by any means.
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or("0");
+    u64::from_str_radix(bounding.trim(), 16).is_ok_and(|set| set >> number & 1 == 1)
+}
+
+/// Through apt, as it knows this machine's way out.
+fn reaches_archive() -> bool {
+    succeeds("apt-get", &["update", "--quiet", "--option", "Acquire::Retries=1", "--error-on=any"])
+}

@@ -1,0 +1,45 @@
+//! Where things lie on the machine that runs the tests.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Cargo's target directory, found from where this very executable lies (`target/debug/deps/e2e-…`).
+///
+/// # Panics
+///
+/// When the executable was moved out of the directory in which cargo puts test executables.
+pub fn target() -> PathBuf {
+    let executable = env::current_exe().expect("/proc is mounted");
+    let profile =
+        executable.parent().and_then(Path::parent).expect("a test executable lies in target/PROFILE/deps");
+    profile.parent().expect("a profile directory lies in target").to_path_buf()
+}
+
+/// The program under test.
+///
+/// # Panics
+///
+/// When it was not built: `cargo build -p vserver` comes first (`cargo xtask e2e` does it).
+pub fn program() -> PathBuf {
+    let executable = env::current_exe().expect("/proc is mounted");
+    let profile =
+        executable.parent().and_then(Path::parent).expect("a test executable lies in target/PROFILE/deps");
+    let program = profile.join("vserver");
+    assert!(program.is_file(), "{} is missing: run `cargo build -p vserver` first", program.display());
+    program
+}
+
+/// Root images, made once per machine.
+pub fn images() -> PathBuf {
+    target().join("fixtures")
+}
+
+/// What belongs to one trial. On the filesystem of the target directory, as guest trees want a real one.
+pub fn trial(name: &str) -> PathBuf {
+    target().join("e2e").join(name.replace(':', "-"))
+}
+
+/// The name of the trial's top cgroup.
+pub fn cgroup_top(name: &str) -> String {
+    format!("vservers-e2e-{}", name.replace("::", "-"))
+}

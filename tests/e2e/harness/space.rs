@@ -1,0 +1,116 @@
+//! What a trial finds around itself: PID 1 of its space furnishes it and cleans up behind the body.
+
+use crate::{leak, place, trial};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::process::{WaitOptions, getpid, wait};
+use std::env;
+use std::fs;
+use std::io;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Directories of the host that every trial has for itself, and what they are called in the trial's directory.
+const PRIVATE: &[(&str, &str)] =
+    &[("/etc/vservers", "etc"), ("/vservers", "vservers"), ("/var/cache/vservers", "cache")];
+
+/// Makes those that the host lacks, as only an existing directory can be covered by a mount.
+///
+/// # Panics
+///
+/// When one cannot be made although we are root.
+pub(crate) fn make_mount_points() -> Vec<PathBuf> {
+    let mut made = Vec::new();
+    for (path, _) in PRIVATE {
+        match fs::create_dir(path) {
+            Ok(()) => made.push(PathBuf::from(path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Not root: every trial will say so by itself.
+            Err(error) => eprintln!("{path}: {error}"),
+        }
+    }
+    made
+}
+
+/// Removes them again, if nobody has put anything into them in the meantime.
+pub(crate) fn remove_mount_points(made: &[PathBuf]) {
+    for path in made {
+        if let Err(error) = fs::remove_dir(path) {
+            eprintln!("{}: {error}", path.display());
+        }
+    }
+}
+
+/// PID 1 furnishes and watches, its child plays the body.
+pub(crate) fn play_part(name: &str, body: impl FnOnce() + panic::UnwindSafe) -> ExitCode {
+    if !getpid().is_init() {
+        return match panic::catch_unwind(body) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    if let Err(error) = furnish(name) {
+        eprintln!("the space for the trial cannot be made: {error}");
+        return ExitCode::FAILURE;
+    }
+    let before = leak::Inventory::take(&place::cgroup_top(name));
+    match run_body() {
+        Ok(true) => {}
+        Ok(false) => return ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let leaks = before.leaks_after_settling();
+    if leaks.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("left behind:");
+    for leak in leaks {
+        eprintln!("  {leak}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Starts the body and reaps, as PID 1 must, until it has ended; tells whether it ended well.
+fn run_body() -> io::Result<bool> {
+    let child = Command::new(env::current_exe()?).spawn()?;
+    loop {
+        if let Some((pid, status)) = wait(WaitOptions::empty())?
+            && u32::try_from(pid.as_raw_nonzero().get()).is_ok_and(|pid| pid == child.id())
+        {
+            return Ok(status.exit_status() == Some(0));
+        }
+    }
+}
+
+fn furnish(name: &str) -> Result<(), String> {
+    debug_assert_eq!(env::var(trial::TRIAL).as_deref(), Ok(name));
+    let top = place::trial(name);
+    let told = |what: &Path| {
+        let what = what.display().to_string();
+        move |error: rustix::io::Errno| format!("{what}: {error}")
+    };
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).map_err(told(Path::new("/")))?;
+    for (path, short) in PRIVATE {
+        let own = top.join(short);
+        fs::create_dir_all(&own).map_err(|error| format!("{}: {error}", own.display()))?;
+        mount_bind(&own, *path).map_err(told(Path::new(path)))?;
+    }
+    for (path, mode) in [("/run", c"mode=755"), ("/tmp", c"mode=1777")] {
+        // Whoever builds under /tmp would lose the program under test.
+        if !top.starts_with(path) {
+            mount("e2e", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, mode)
+                .map_err(told(Path::new(path)))?;
+        }
+    }
+    fs::create_dir_all("/run/lock").map_err(|error| format!("/run/lock: {error}"))?;
+    if Path::new("/sys/fs/bpf").is_dir() {
+        mount("e2e", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)
+            .map_err(told(Path::new("/sys/fs/bpf")))?;
+    }
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    if up.as_ref().is_ok_and(std::process::ExitStatus::success) { Ok(()) } else { Err(format!("ip: {up:?}")) }
+}

@@ -1,0 +1,224 @@
+//! Registration of trials, and their life seen from outside.
+
+use crate::{Image, Mode, Need, leak, place, space};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Names the trial to a process that plays a part in it.
+pub(crate) const TRIAL: &str = "E2E_TRIAL";
+
+/// One story, told once per mode.
+pub struct Spec {
+    name: &'static str,
+    body: fn(Mode),
+    modes: &'static [Mode],
+    needs: Vec<Need>,
+    images: Vec<Image>,
+    patience: Duration,
+    host_network: bool,
+}
+
+impl Spec {
+    /// A story of a busybox guest, told in both modes as `name::shifted` and `name::classic`.
+    pub fn new(name: &'static str, body: fn(Mode)) -> Self {
+        Self {
+            name,
+            body,
+            modes: &[Mode::Shifted, Mode::Classic],
+            needs: vec![Need::Root, Need::Cgroups],
+            images: vec![Image::Busybox],
+            patience: Duration::from_mins(2),
+            host_network: false,
+        }
+    }
+
+    /// A story in which the mode plays no part: told once, as `name`.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.modes = &[];
+        self
+    }
+
+    /// The mode does matter, and only this one fits.
+    #[must_use]
+    pub fn only(mut self, modes: &'static [Mode]) -> Self {
+        self.modes = modes;
+        self
+    }
+
+    /// Asks for more of the machine.
+    #[must_use]
+    pub fn needs(mut self, needs: &[Need]) -> Self {
+        self.needs.extend(needs);
+        self
+    }
+
+    /// Uses another image, too.
+    #[must_use]
+    pub fn image(mut self, image: Image) -> Self {
+        if image != Image::Busybox {
+            self.needs.push(Need::Archive);
+            self.patience = self.patience.max(Duration::from_mins(5));
+        }
+        self.images.push(image);
+        self
+    }
+
+    /// Runs with the host's network, to reach an archive. No guest may be stopped in such a trial: its shutdown
+    /// scripts would be let loose on the host's network.
+    #[must_use]
+    pub fn host_network(mut self) -> Self {
+        self.host_network = true;
+        self.needs.push(Need::Network);
+        self.patience = self.patience.max(Duration::from_mins(10));
+        self
+    }
+
+    fn name(&self, mode: Option<Mode>) -> String {
+        mode.map_or_else(|| self.name.to_owned(), |mode| format!("{}::{}", self.name, mode.word()))
+    }
+
+    /// Every telling of it.
+    fn tellings(&self) -> Vec<(String, Option<Mode>)> {
+        if self.modes.is_empty() {
+            return vec![(self.name(None), None)];
+        }
+        self.modes.iter().map(|mode| (self.name(Some(*mode)), Some(*mode))).collect()
+    }
+
+    fn trials(&self) -> Vec<Trial> {
+        self.tellings().into_iter().map(|(name, mode)| self.trial(name, mode)).collect()
+    }
+
+    fn trial(&self, name: String, mode: Option<Mode>) -> Trial {
+        let mut needs = self.needs.clone();
+        if mode == Some(Mode::Shifted) {
+            needs.extend([Need::UserNamespaces, Need::IdMap]);
+        }
+        let (images, patience, host_network) = (self.images.clone(), self.patience, self.host_network);
+        Trial::ignorable_test(name.clone(), move || {
+            for need in needs {
+                // An image that was made before is as good as the archive.
+                if need == Need::Archive && images.iter().all(|image| image.is_made()) {
+                    continue;
+                }
+                match need.missing() {
+                    Some(what) if need.is_required() => {
+                        return Err(format!("this machine lacks {what}").into());
+                    }
+                    Some(what) => return Ok(Completion::ignored_with(format!("needs {what}"))),
+                    None => {}
+                }
+            }
+            for image in images {
+                image.make()?;
+            }
+            play(&name, patience, host_network)
+        })
+    }
+}
+
+/// The whole program: plays its part in a trial when it was started for one, else runs the trials asked for.
+pub fn run(specs: &[Spec]) -> ExitCode {
+    if let Some(name) = env::var_os(TRIAL) {
+        let found =
+            specs.iter().flat_map(|spec| spec.tellings().into_iter().map(move |telling| (spec, telling)));
+        for (spec, (telling, mode)) in found {
+            if *name == *telling {
+                // A trial told once may still ask for a mode; the shifted one is what `build` makes.
+                return space::play_part(&telling, move || (spec.body)(mode.unwrap_or(Mode::Shifted)));
+            }
+        }
+        eprintln!("no trial named {}", name.display());
+        return ExitCode::FAILURE;
+    }
+    let arguments = Arguments::from_args();
+    let made = if arguments.list { Vec::new() } else { space::make_mount_points() };
+    let before = leak::bpf_programs();
+    let conclusion = libtest_mimic::run(&arguments, specs.iter().flat_map(Spec::trials).collect());
+    space::remove_mount_points(&made);
+    let left = leak::new_bpf_programs(&before);
+    if !left.is_empty() {
+        eprintln!("error: after all trials there are more BPF programs than before: {left:?}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+/// Starts the space of a trial, waits, and shows what was printed if it went wrong.
+fn play(name: &str, patience: Duration, host_network: bool) -> Result<Completion, Failed> {
+    let directory = place::trial(name);
+    clear(&directory)?;
+    let log = directory.join("log");
+    let output = File::create_new(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let mut child = spawn(name, host_network, &output)?;
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            break Some(status);
+        }
+        if begun.elapsed() > patience {
+            // `--kill-child`: PID 1 of the space dies with it, and the space with PID 1.
+            drop(child.kill());
+            drop(child.wait());
+            break None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    leak::remove_cgroups(&place::cgroup_top(name));
+    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    match status {
+        Some(status) if status.success() => {
+            // Kept on failure, to look at; a success leaves no megabytes behind.
+            clear(&directory)?;
+            Ok(Completion::Completed)
+        }
+        Some(status) => Err(format!("{status}\n{said}").into()),
+        None => Err(format!("not over after {} s\n{said}", patience.as_secs()).into()),
+    }
+}
+
+/// Empties a trial's directory. Guest trees may hold what only `rm` has the stamina for.
+fn clear(directory: &std::path::Path) -> Result<(), Failed> {
+    let removed = Command::new("rm").args(["-rf", "--one-file-system"]).arg(directory).status();
+    if !removed.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        return Err(format!("{} cannot be emptied: {removed:?}", directory.display()).into());
+    }
+    fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()).into())
+}
+
+fn spawn(name: &str, host_network: bool, output: &File) -> Result<Child, Failed> {
+    let end = || output.try_clone().map(Stdio::from).map_err(|error| Failed::from(error.to_string()));
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--ipc",
+    ]);
+    if !host_network {
+        command.arg("--net");
+    }
+    command
+        .arg(env::current_exe().map_err(|error| error.to_string())?)
+        .env(TRIAL, name)
+        .env("VSERVER_CGROUP_TOP", place::cgroup_top(name))
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("VSERVER_PREFIX")
+        .stdin(Stdio::null())
+        .stdout(end()?)
+        .stderr(end()?)
+        // A signal from the terminal ends the harness; the space follows through `--kill-child`.
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("unshare: {error}").into())
+}

@@ -1,0 +1,12 @@
+//! End-to-end tests: what an administrator does, with the real program on the real kernel.
+//!
+//! Names begin with the row of the acceptance table that a trial shows. How trials live: the harness's documentation.
+
+mod harness_itself;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let specs = [harness_itself::specs()];
+    vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
+}
