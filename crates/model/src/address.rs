@@ -343,6 +343,8 @@ impl FromStr for InterfaceArg {
                 match device {
                     "" => (InterfaceDevice::Unspecified, ip),
                     "nodev" => (InterfaceDevice::NoDevice, ip),
+                    // The kernel takes a '=', but without a label in front it would read as one.
+                    _ if device.contains('=') => return Err(AddressError::BadDevice(device.to_owned())),
                     _ => {
                         check_device(device)?;
                         (InterfaceDevice::Named(device.to_owned()), ip)
@@ -498,6 +500,7 @@ mod tests {
             "eth/0:1.2.3.4",
             "much-too-long-name:1.2.3.4",
             "a b=eth0:1.2.3.4",
+            "=a=eth0:1.2.3.4",
             "a:b=eth0:1.2.3.4",
             "eth0:[1.2.3.4]",
             "eth1:2001:db8::1/255.0.0.0",
