@@ -9,6 +9,7 @@
 
 pub mod beneath;
 pub mod caps;
+pub mod cgroup;
 mod fault;
 pub mod idmap;
 pub mod message;
