@@ -22,6 +22,15 @@ const BPF_F_ALLOW_MULTI: u32 = 2;
 pub enum BpfProgramKind {
     /// `BPF_PROG_TYPE_CGROUP_DEVICE` (Linux 4.15).
     CgroupDevice,
+    /// Any other type, by the kernel's own numbers: for trying what a kernel loads.
+    Raw {
+        /// `BPF_PROG_TYPE_*`
+        program_type: u32,
+        /// `enum bpf_attach_type`
+        attach_type: u32,
+        /// The function that it is attached to, for types that name one; 0 otherwise.
+        btf_id: u32,
+    },
 }
 
 impl BpfProgramKind {
@@ -29,6 +38,15 @@ impl BpfProgramKind {
     fn numbers(self) -> (u32, u32) {
         match self {
             Self::CgroupDevice => (15, 6),
+            Self::Raw { program_type, attach_type, .. } => (program_type, attach_type),
+        }
+    }
+
+    /// The id of the kernel function that the program is for.
+    fn btf_id(self) -> u32 {
+        match self {
+            Self::CgroupDevice => 0,
+            Self::Raw { btf_id, .. } => btf_id,
         }
     }
 }
@@ -44,7 +62,8 @@ pub struct BpfAttach<'fd> {
     pub kind: BpfProgramKind,
 }
 
-/// The part of `union bpf_attr` for `BPF_PROG_LOAD`, up to `expected_attach_type` (72 bytes, Linux 4.17).
+/// The part of `union bpf_attr` for `BPF_PROG_LOAD`, up to `attach_btf_id` (112 bytes, Linux 5.5; an older
+/// kernel takes a longer structure if the rest is zero).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 struct LoadAttr {
@@ -60,6 +79,14 @@ struct LoadAttr {
     prog_name: [u8; 16],
     prog_ifindex: u32,
     expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
 }
 
 /// The part of `union bpf_attr` for `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`, up to `attach_flags`.
@@ -107,6 +134,7 @@ pub fn bpf_load(kind: BpfProgramKind, name: &str, instructions: &[u64]) -> Resul
         license: c"GPL".as_ptr() as u64,
         prog_name,
         expected_attach_type,
+        attach_btf_id: kind.btf_id(),
         ..LoadAttr::default()
     };
     // SAFETY: `insns` and `insn_cnt` describe one slice of 8-byte instructions, the licence is a NUL-terminated
@@ -197,7 +225,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_bpf_attr_have_the_kernels_sizes() {
-        assert_eq!(size_of::<LoadAttr>(), 72);
+        assert_eq!(size_of::<LoadAttr>(), 112);
+        assert_eq!(std::mem::offset_of!(LoadAttr, attach_btf_id), 108);
         assert_eq!(size_of::<AttachAttr>(), 16);
         assert_eq!(size_of::<ObjectAttr>(), 16);
     }

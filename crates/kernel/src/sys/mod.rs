@@ -7,8 +7,10 @@
 
 mod bpf;
 mod ids;
+mod landlock;
 mod mount;
 mod process;
+mod quota;
 mod seccomp;
 mod thread;
 mod tty;
@@ -18,13 +20,15 @@ pub use ids::{
     CapabilitySets, capget, capset, clear_ambient, drop_bounding, in_bounding, set_fs_gid, set_fs_uid,
     set_groups, set_resgid, set_resuid,
 };
+pub use landlock::{landlock_abi, landlock_scope_abstract_sockets};
 pub use mount::{MountAttr, mount_setattr, namespace_type};
 pub use process::{
     CloneArgs, CloseRange, Forked, clone3, close_range, execveat, exit_now, fork, pidfd_open,
     pidfd_send_signal, reset_signals,
 };
 pub(crate) use process::{hold_user_namespace, kill};
-pub use seccomp::{Filter, seccomp_load};
+pub use quota::{QuotaKind, quota_is_on};
+pub use seccomp::{Filter, seccomp_load, seccomp_load_with_listener};
 pub use thread::{
     get_personality, ioprio_get, ioprio_set, is_single_threaded, prlimit, set_child_subreaper, set_dumpable,
     set_no_new_privs, set_parent_death_signal, set_personality, set_process_name, unshare,
