@@ -4,17 +4,22 @@
 //! * [`Host::quick`] asks what a start or an enter must know: a handful of small files and cheap system calls.
 //!   The result is a plain value (serde) and the third argument of the planner, so a plan for another machine
 //!   can be made and compared in a test ([`Host::sample`]).
-//! * `survey` really tries every feature that the product uses, each in a process of its own, and is what
+//! * [`Survey::take`] really tries every feature that the product uses, each in a process of its own, and is what
 //!   `vserver check-host` prints.
 //!
 //! Nothing here compares kernel versions to decide what works; the version is for people.
 
 mod accounts;
+mod btf;
 mod cgroups;
+mod features;
 mod file;
 mod mounts;
+mod probe;
 mod procfs;
 mod sample;
+mod show;
+mod survey;
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +27,15 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde::{Deserialize, Serialize};
+use vserver_model::Layout;
 
 pub use accounts::{Conflict, ConflictKind, IdRange, Ids};
 pub use cgroups::{CgroupKind, CgroupLayout, V1Hierarchy, V2Hierarchy};
+pub use features::{FEATURES, Feature, ModeName, Needed};
+pub use probe::CheckResult;
 pub use procfs::{EntryKind, ProcEntry, ProcTree};
+pub use show::{COMPATIBLE_WITH, VCI, VS_API, sysinfo};
+pub use survey::{Checked, Survey, Verdict};
 
 /// Why the machine could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +225,30 @@ impl Host {
     pub fn sample() -> Self {
         sample::debian_12()
     }
+}
+
+/// All of `vserver check-host`: its output and its exit code.
+///
+/// The guests' directory is that of the layout which `VSERVER_PREFIX` names.
+pub fn check_host(json: bool) -> (String, u8) {
+    let survey = Layout::from_prefix(std::env::var_os("VSERVER_PREFIX").as_deref())
+        .map_err(|error| (error.to_string(), error.hint()))
+        .and_then(|layout| {
+            Survey::take(&layout.vdirbase).map_err(|error| (with_reason(&error), error.hint()))
+        });
+    match survey {
+        Ok(survey) if json => (survey.to_json(), survey.exit_code()),
+        Ok(survey) => (survey.to_string(), survey.exit_code()),
+        Err((text, hint)) => {
+            let hint = hint.map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+            (format!("check-host: {text}\n{hint}"), 1)
+        }
+    }
+}
+
+fn with_reason(error: &HostError) -> String {
+    use std::error::Error as _;
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 impl Namespaces {
