@@ -57,7 +57,7 @@ fn run_program(command: &'static Command, argv0: &str, args: Vec<OsString>) -> E
         Err(bad) => return finish(Err(bad.into()), command.name, argv0, command),
     };
     let layout = match Layout::from_prefix(std::env::var_os("VSERVER_PREFIX").as_deref()) {
-        Ok(layout) => layout,
+        Ok(layout) => layout.with_cgroup_top(std::env::var_os("VSERVER_CGROUP_TOP").as_deref()),
         Err(bad) => return finish(Err(Failure::of(bad)), command.name, argv0, command),
     };
     let mut call = Call {

@@ -94,6 +94,20 @@ impl Layout {
         }
     }
 
+    /// The same with another top cgroup, the value of `VSERVER_CGROUP_TOP`: whoever gives the program directories of
+    /// its own by mounts (the end-to-end tests do) shares the cgroup hierarchies all the same. Anything but the name
+    /// of one directory is ignored, as a misplaced group would be the worse harm.
+    #[must_use]
+    pub fn with_cgroup_top(mut self, name: Option<&OsStr>) -> Self {
+        let mut parts = Path::new(name.unwrap_or_default()).components();
+        if let (Some(Component::Normal(name)), None) = (parts.next(), parts.next())
+            && let Some(name) = name.to_str()
+        {
+            name.clone_into(&mut self.cgroup_top);
+        }
+        self
+    }
+
     fn below(root: &Path, cgroup_top: String) -> Self {
         let at = |path: &str| root.join(path);
         Self {
@@ -200,5 +214,15 @@ mod tests {
         for bad in ["t1", "./t1", "/tmp/../t1"] {
             assert_eq!(Layout::under(Path::new(bad)), Err(BadPrefix(bad.into())));
         }
+    }
+
+    #[test]
+    fn a_cgroup_top() {
+        let top = |name: &str| Layout::system().with_cgroup_top(Some(OsStr::new(name))).cgroup_top;
+        assert_eq!(top("mine"), "mine");
+        for odd in ["", "/mine", "../mine", "a/b", "."] {
+            assert_eq!(top(odd), "vservers");
+        }
+        assert_eq!(Layout::system().with_cgroup_top(None), Layout::system());
     }
 }
