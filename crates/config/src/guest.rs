@@ -282,6 +282,8 @@ pub struct MountOptions {
     pub propagation: Option<(MountPropagation, bool)>,
     /// Everything else: for the file system, in order.
     pub data: Vec<String>,
+    /// `x-…` and `X-…`: for programs around mount(8), never for the file system.
+    pub extensions: Vec<String>,
 }
 
 /// `bind` or `rbind`.
@@ -333,7 +335,6 @@ pub struct Interfaces {
 
 /// `interfaces/IFACE/`, inherited keys filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one marker file")]
 pub struct Interface {
     /// The directory's name.
     pub key: OsString,
@@ -423,6 +424,7 @@ pub struct Cgroup {
 
 /// `cpuset/`
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one marker file")]
 pub struct Cpuset {
     /// `name`
     pub name: Sourced<OsString>,
@@ -466,7 +468,6 @@ pub struct Dlimit {
 
 /// `apps/vdevmap/X/`
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one marker file")]
 pub struct DeviceMapping {
     /// `device`; `None`: the default rule.
     pub device: Option<PathBuf>,
@@ -513,9 +514,9 @@ pub struct Init {
     pub marks: Vec<Sourced<OsString>>,
     /// `depends`
     pub depends: Vec<Sourced<OsString>>,
-    /// `environment`, the first file found, complete, in order; PATH added when the file has none.
+    /// `environment`, the first file found, complete, in order: exactly what the first process gets.
     pub environment: Vec<(OsString, OsString)>,
-    /// The file the environment came from; `None`: built in.
+    /// The file the environment came from; `None`: the shipped default.
     pub environment_place: Option<PathBuf>,
 }
 

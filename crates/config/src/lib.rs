@@ -1,1 +1,23 @@
-//! vserver-config
+//! The configuration of guests: the tree below `/etc/vservers` to a [`Guest`], and back.
+//!
+//! [`read`] takes a guest's directory and the site's defaults and gives every value with the file and line that set
+//! it, together with every [`Finding`]: all mistakes, not only the first. [`resolve`] and [`list`] say which guests
+//! there are. [`table`] is the one list of all items. Nothing here changes anything or asks the kernel for more than
+//! files.
+
+pub mod defaults;
+mod files;
+pub mod finding;
+pub mod fstab;
+pub mod guest;
+mod hooks;
+pub mod names;
+mod read;
+pub mod table;
+mod typo;
+
+pub use defaults::Shipped;
+pub use finding::{Finding, Kind, Severity};
+pub use guest::*;
+pub use names::{NoSuchGuest, Resolved, depends, list, list_all, marks, resolve};
+pub use read::{Reading, read};

@@ -1,0 +1,443 @@
+//! Whole configuration directories through the reader.
+#![expect(clippy::unwrap_used, reason = "an unwrap in a test is an assertion")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vserver_config::{Finding, Guest, Kind, Reading, Severity, Space, UserSpace, read};
+use vserver_model::{CapSet, InitStyle, KillStep, Layout, Limit, UlimitResource};
+
+/// A site in a directory of its own with one guest that has what every guest needs.
+struct Site {
+    _dir: tempfile::TempDir,
+    layout: Layout,
+    cfg: PathBuf,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = Layout::under(dir.path()).unwrap();
+        // The machine that runs the test may have files of ours installed.
+        layout.sharedirs.clear();
+        let cfg = layout.confdir.join("web1");
+        fs::create_dir_all(&cfg).unwrap();
+        fs::create_dir_all(layout.vdirbase.join("web1")).unwrap();
+        symlink(layout.vdirbase.join("web1"), cfg.join("vdir")).unwrap();
+        symlink(layout.rundir.join("web1"), cfg.join("run")).unwrap();
+        symlink(layout.cachebase.join("web1"), cfg.join("cache")).unwrap();
+        let site = Self { _dir: dir, layout, cfg };
+        site.put("context", "105\n");
+        site
+    }
+
+    fn put_in(base: &Path, item: &str, content: impl AsRef<[u8]>) {
+        let path = base.join(item);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn put(&self, item: &str, content: impl AsRef<[u8]>) {
+        Self::put_in(&self.cfg, item, content);
+    }
+
+    fn put_default(&self, item: &str, content: impl AsRef<[u8]>) {
+        Self::put_in(&self.layout.defaults, item, content);
+    }
+
+    fn read(&self) -> Reading {
+        read(&self.layout, &self.cfg)
+    }
+
+    /// Reads a guest in which nothing is wrong.
+    #[track_caller]
+    fn guest(&self) -> Guest {
+        let reading = self.read();
+        assert_eq!(reading.findings, [], "nothing is wrong");
+        reading.guest
+    }
+
+    /// Findings as `item:line kind`, without the base directory.
+    fn findings(&self) -> Vec<String> {
+        self.read().findings.iter().map(|finding| self.short(finding)).collect()
+    }
+
+    fn short(&self, finding: &Finding) -> String {
+        let file = finding.file.strip_prefix(&self.cfg).unwrap_or(&finding.file);
+        format!("{}:{} {:?} {:?}", file.display(), finding.line, finding.severity, finding.kind)
+    }
+
+    /// The one finding of a guest whose `item` has this content.
+    #[track_caller]
+    fn one(&self, item: &str, content: impl AsRef<[u8]>) -> Finding {
+        self.put(item, content);
+        let mut findings = self.read().findings;
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        fs::remove_file(self.cfg.join(item)).unwrap();
+        findings.remove(0)
+    }
+}
+
+#[test]
+fn the_least_guest() {
+    let site = Site::new();
+    let guest = site.guest();
+    assert_eq!(guest.name.to_string(), "web1");
+    assert_eq!(guest.context.unwrap().value.get(), 105);
+    assert_eq!(guest.vdir.unwrap().value, site.layout.vdirbase.join("web1"));
+    assert_eq!(guest.run.unwrap().value, site.layout.rundir.join("web1"));
+    assert!(guest.namespace.on && guest.namespace_cleanup.on && !guest.has_fstab);
+    assert_eq!(guest.init.style, InitStyle::Sysv);
+    assert_eq!(
+        guest.init.killseq,
+        [KillStep::Signal(15), KillStep::Wait(Duration::from_secs(5)), KillStep::Signal(9)]
+    );
+    assert_eq!(guest.init.environment, [("PATH".into(), "/bin:/usr/bin:/sbin:/usr/sbin".into())]);
+    assert_eq!(guest.mtab, b"/dev/hdv1 / ufs defaults 0 0\n");
+    assert_eq!(guest.vshelper.sync_timeout, Duration::from_secs(30));
+    assert_eq!(guest.vshelper.action, "restart");
+}
+
+#[test]
+fn s31_a_guest_without_context_is_refused_in_the_known_words() {
+    let site = Site::new();
+    for content in [None, Some(""), Some("\n")] {
+        fs::remove_file(site.cfg.join("context")).unwrap();
+        if let Some(content) = content {
+            site.put("context", content);
+        }
+
+        let findings = site.read().into_guest().unwrap_err();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(
+            findings[0].message,
+            format!(
+                "Dynamic Context IDs are not supported, you must set Context ID in {}/context file",
+                site.cfg.display()
+            )
+        );
+        site.put("context", "105\n");
+    }
+    for wrong in ["1", "0", "65536", "abc", "-5", "105 x", "1e3"] {
+        let site = Site::new();
+        let finding = site.one("context", format!("{wrong}\n"));
+        assert_eq!((finding.severity, finding.line), (Severity::Error, 1), "{wrong}: {finding}");
+    }
+    site.put("context", "0x69");
+    assert_eq!(site.read().guest.context.unwrap().value.get(), 105);
+    site.put("context", "40000\n");
+    assert_eq!(site.findings(), ["context:1 Warning BadValue"]);
+}
+
+#[test]
+fn what_every_guest_needs_is_asked_for() {
+    let site = Site::new();
+    fs::remove_file(site.cfg.join("vdir")).unwrap();
+    fs::remove_file(site.cfg.join("run")).unwrap();
+    assert_eq!(site.findings(), ["run:0 Error Missing", "vdir:0 Error Missing"]);
+    symlink("/nowhere", site.cfg.join("vdir")).unwrap();
+    site.put("run", "105\n");
+    assert_eq!(site.findings(), ["run:0 Error BadValue", "vdir:0 Error Missing"]);
+    assert_eq!(
+        read(&site.layout, &site.layout.confdir.join("web2")).findings[0].message,
+        "is not a directory"
+    );
+}
+
+#[test]
+fn word_lists_are_summed_line_by_line() {
+    let site = Site::new();
+    site.put("bcapabilities", "# more\nCAP_NET_RAW,~sys_boot\n\n ~CHOWN \n^34\nSETFCAP, LEASE\n");
+    let guest = site.guest();
+    let caps = CapSet::SECURE.apply(guest.bcapabilities.bits);
+    assert!(
+        caps.contains(CapSet::NET_RAW) && caps.contains(CapSet::SYSLOG) && caps.contains(CapSet::SETFCAP)
+    );
+    assert!(!caps.contains(CapSet::SYS_BOOT) && !caps.contains(CapSet::CHOWN));
+    assert_eq!(guest.bcapabilities.lines.len(), 4);
+    assert_eq!(guest.bcapabilities.lines[1].line, 4);
+}
+
+#[test]
+fn every_bad_word_is_reported_with_its_line() {
+    let site = Site::new();
+    site.put("bcapabilities", "NET_ADMIN # x\nKILL\nQUOTACTL\na\n,KILL\n");
+    site.put("cflags", "sched\nlback_remap\n");
+    let findings = site.read().findings;
+    let seen: Vec<_> = findings.iter().map(|f| (f.line, f.message.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (1, "Unknown bcap 'NET_ADMIN # x'"),
+            (3, "Unknown bcap 'QUOTACTL'"),
+            (4, "Unknown bcap 'a'"),
+            (5, "Unknown bcap ''"),
+            (1, "Unknown flag 'sched'"),
+            (2, "Unknown flag 'lback_remap' (it belongs in the file nflags)"),
+        ]
+    );
+    assert!(findings.iter().all(|finding| finding.kind == Kind::UnknownWord));
+}
+
+#[test]
+fn cflags_hide_flags_and_hide_netif_moves_to_the_network() {
+    let site = Site::new();
+    site.put("flags", "persistent\nfakeinit\n~hide_netif\n");
+    let guest = site.guest();
+    assert_eq!(guest.cflags.bits.value, 1 << 38 | 1 << 4);
+    assert_eq!(guest.fakeinit.unwrap().line, 2);
+    assert_eq!((guest.nflags.bits.value, guest.nflags.bits.mask), (0, 1 << 25));
+    site.put("nflags", "hide_netif\n");
+    assert_eq!(site.guest().nflags.bits.value, 1 << 25, "the file of the network flags comes last");
+    site.put("cflags", "sched_pause\n");
+    assert_eq!(site.guest().cflags.bits.value, 1 << 10, "flags is not read beside cflags");
+}
+
+#[test]
+fn scalars_of_the_top_level() {
+    let site = Site::new();
+    site.put("name", "Web  server\n");
+    site.put("nice", "-5\nrest\n");
+    site.put("badness", " 500 \n");
+    site.put("personality", "linux32\nADDR_NO_RANDOMIZE\n");
+    site.put("umask", "newns,newpid\nCLONE_NEWCGROUP\n");
+    site.put("ionice/priority", "3\n");
+    site.put_default("shell", "/bin/zsh\n");
+    site.put_default("keepfds", "");
+    let guest = site.guest();
+    assert_eq!(guest.display_name.unwrap().value, "Web  server");
+    assert_eq!((guest.nice.unwrap().value, guest.badness.unwrap().value), (-5, 500));
+    assert_eq!(guest.personality.unwrap().value, 0x8 | 0x4_0000);
+    assert_eq!(guest.umask.bits.value, 0x2_0000 | 0x2000_0000 | 0x200_0000);
+    let ionice = guest.ionice.unwrap().value;
+    assert_eq!((ionice.class, ionice.priority), (2, 3));
+    assert_eq!(guest.shell.unwrap().file, site.layout.defaults.join("shell"));
+    assert!(guest.keepfds.is_some());
+    site.put("shell", "");
+    assert_eq!(site.guest().shell, None, "the first existing file wins, even empty");
+    assert_eq!(site.one("nice", "x\n").kind, Kind::BadValue);
+    assert_eq!(site.one("nice", "25\n").severity, Severity::Warning);
+    assert_eq!(site.one("personality", "lunix\n").message, "bad personality type 'lunix'");
+    assert_eq!(site.one("badness", "1.5\n").line, 1);
+    site.put("personality", "");
+    assert_eq!(site.guest().personality, None);
+}
+
+#[test]
+fn a_missing_final_newline_is_accepted_and_warned_about() {
+    let site = Site::new();
+    site.put("nice", "5");
+    site.put("bcapabilities", "KILL\nNET_RAW");
+    assert_eq!(site.findings(), ["bcapabilities:0 Warning NoFinalNewline", "nice:0 Warning NoFinalNewline"]);
+    let guest = site.read().guest;
+    assert_eq!(guest.nice.unwrap().value, 5);
+    assert_eq!(guest.bcapabilities.lines.len(), 2);
+    assert_eq!(site.read().findings[0].message, "does not end on newline");
+}
+
+#[test]
+fn namespace_switches() {
+    let site = Site::new();
+    site.put_default("nonamespace-cleanup", "");
+    let guest = site.guest();
+    assert!(!guest.namespace_cleanup.on);
+    assert_eq!(guest.namespace_cleanup.place, Some(site.layout.defaults.join("nonamespace-cleanup")));
+    site.put("namespace-cleanup", "");
+    assert!(site.guest().namespace_cleanup.on);
+    site.put_default("nonamespace", "");
+    assert_eq!(site.read().findings[0].kind, Kind::Unsupported);
+    site.put("namespace", "");
+    assert!(site.guest().namespace.on);
+    site.put_default("namespace-cleanup-skip", "/a\n#b\n");
+    site.put("namespace-cleanup-skip", "/srv/x y\n\n/opt\n");
+    let skip = site.guest().namespace_cleanup_skip;
+    assert_eq!(
+        skip.iter().map(|s| s.value.as_path()).collect::<Vec<_>>(),
+        [Path::new("/srv/x y"), Path::new("/opt")]
+    );
+}
+
+#[test]
+fn spaces() {
+    let site = Site::new();
+    site.put("spaces/pid", "");
+    site.put("spaces/net", "0\n");
+    site.put("spaces/user", "");
+    site.put("spaces/mask", "newcgroup,newtime\n");
+    let spaces = site.guest().spaces;
+    assert_eq!(spaces.pid.unwrap().value, Space::Own);
+    assert_eq!(spaces.net.unwrap().value, Space::Off);
+    assert_eq!(spaces.user.unwrap().value, UserSpace::Default);
+    assert_eq!(spaces.mask.unwrap().value, 0x200_0000 | 0x80);
+    site.put("spaces/pid", "106\n");
+    site.put("spaces/mask", "newuts");
+    let spaces = site.read().guest.spaces;
+    assert_eq!(spaces.pid.unwrap().value, Space::Of("106".into()));
+    assert_eq!(spaces.mask.unwrap().value, 0x400_0000, "D13: with or without final newline");
+    site.put("spaces/mask", "newuts\n");
+    for (text, wanted) in [
+        ("0\n", Some(UserSpace::Off)),
+        ("200000\n", Some(UserSpace::Range { first: 200_000, count: 65_536 })),
+        ("200000 1000\n", Some(UserSpace::Range { first: 200_000, count: 1000 })),
+        ("0 65536\n", None),
+        ("4294967295\n", None),
+        ("1 2 3\n", None),
+        ("x\n", None),
+        ("5 0\n", None),
+    ] {
+        site.put("spaces/user", text);
+        let reading = site.read();
+        assert_eq!(reading.guest.spaces.user.map(|user| user.value), wanted, "{text}");
+        assert_eq!(reading.findings.is_empty(), wanted.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn uts_fields_are_whole_files() {
+    let site = Site::new();
+    site.put("uts/nodename", "web1.example.org\n\n");
+    site.put("uts/machine", "i686");
+    let guest = site.read().guest;
+    assert_eq!(guest.uts.nodename.unwrap().value, "web1.example.org");
+    assert_eq!(guest.uts.machine.unwrap().value, "i686");
+    fs::remove_file(site.cfg.join("uts/machine")).unwrap();
+    assert_eq!(site.one("uts/domainname", "a\nb\n").kind, Kind::BadValue);
+    assert_eq!(site.one("uts/domainname", format!("{}\n", "x".repeat(65))).kind, Kind::BadValue);
+    site.put("uts/domainname", format!("{}\n", "x".repeat(64)));
+    assert_eq!(site.guest().uts.domainname.unwrap().value.len(), 64);
+}
+
+#[test]
+fn ulimits_and_their_measured_forms() {
+    let site = Site::new();
+    site.put("ulimits/nofile", "1024\n");
+    site.put("ulimits/nofile.soft", "2048\n");
+    site.put("ulimits/memlock.hard", "64K\n");
+    site.put("ulimits/stack", "  8M\nrest");
+    site.put("ulimits/core", "infinity\n");
+    let ulimits = site.read().guest.ulimits;
+    let of = |resource| {
+        let limit: &vserver_config::Ulimit = &ulimits[&resource];
+        (limit.soft.as_ref().map(|l| l.value), limit.hard.as_ref().map(|l| l.value))
+    };
+    let value = |n| Some(Limit::Value(n));
+    assert_eq!(of(UlimitResource::Nofile), (value(1024), value(1024)), "lowered to the hard one");
+    assert_eq!(of(UlimitResource::Memlock), (None, value(65_536)));
+    assert_eq!(of(UlimitResource::Stack), (value(8 << 20), value(8 << 20)));
+    assert_eq!(of(UlimitResource::Core), (Some(Limit::Infinite), Some(Limit::Infinite)));
+    let site = Site::new();
+    for wrong in ["INF\n", "256MB\n", "1.5M\n", "\n", "", "5 \n"] {
+        let finding = site.one("ulimits/cpu", wrong);
+        assert_eq!((finding.severity, finding.kind), (Severity::Error, Kind::BadValue), "{wrong:?}");
+    }
+    assert_eq!(site.one("ulimits/as", "1\n").kind, Kind::UnknownFile);
+}
+
+#[test]
+fn init_items() {
+    let site = Site::new();
+    site.put("apps/init/style", "plain\n");
+    site.put("apps/init/runlevel", "3\n");
+    site.put("apps/init/runlevel.start", "2\n");
+    site.put("apps/init/killseq", "TERM\n10\nKILL\n");
+    site.put("apps/init/cmd.start", "/bin/sh\n-c\necho *; # x \n");
+    site.put("apps/init/mark", "default\n# c\nnight\n");
+    site.put("apps/init/environment", "PATH=/bin\nA=b=c \n");
+    site.put("apps/init/sync", "");
+    symlink("/dev/tty12", site.cfg.join("apps/init/tty")).unwrap();
+    let init = site.guest().init;
+    assert_eq!((init.style, init.runlevel_start.unwrap().value.as_str()), (InitStyle::Plain, "2"));
+    assert_eq!(init.killseq[1], KillStep::Wait(Duration::from_secs(10)));
+    assert_eq!(init.cmd_start.unwrap().value, ["/bin/sh", "-c", "echo *; # x "]);
+    assert_eq!(init.marks.len(), 2);
+    assert_eq!(init.environment, [("PATH".into(), OsString::from("/bin")), ("A".into(), "b=c ".into())]);
+    assert_eq!(init.tty, Some("/dev/tty12".into()));
+    assert!(init.sync);
+    site.put("apps/init/style", "\n");
+    assert_eq!(site.guest().init.style, InitStyle::Empty);
+    fs::remove_file(site.cfg.join("apps/init/style")).unwrap();
+    assert_eq!(site.one("apps/init/style", "upstart\n").message, "Unknown init-style 'upstart'; aborting");
+    site.put("apps/init/killseq", "15 5 9\n");
+    site.put("apps/init/environment", "# no comment\n");
+    site.put("apps/init/depends", "web1\n# x\nnone\n");
+    assert_eq!(
+        site.findings(),
+        [
+            "apps/init/depends:1 Warning Missing",
+            "apps/init/depends:3 Warning Missing",
+            "apps/init/environment:1 Error Syntax",
+            "apps/init/killseq:1 Error BadValue",
+        ]
+    );
+}
+
+#[test]
+fn sysctl_entries_are_complete_or_an_error() {
+    let site = Site::new();
+    site.put("sysctl/1/setting", "kernel.shmmax\n");
+    site.put("sysctl/1/value", "1 2\n3\n");
+    let sysctl = site.guest().sysctl;
+    assert_eq!(sysctl[0].setting.value, Path::new("kernel/shmmax"));
+    assert_eq!(sysctl[0].value, b"1 2\n3\n");
+    for bad in ["../etc/passwd\n", "/kernel/x\n", "..\n", "a..b\n"] {
+        site.put("sysctl/2/setting", bad);
+        site.put("sysctl/2/value", "x\n");
+        assert_eq!(site.findings(), ["sysctl/2/setting:1 Error BadValue"], "{bad}");
+    }
+    fs::remove_file(site.cfg.join("sysctl/2/value")).unwrap();
+    site.put("sysctl/2/setting", "\n");
+    assert_eq!(site.findings(), ["sysctl/2/setting:0 Error Missing", "sysctl/2/value:0 Error Missing"]);
+}
+
+#[test]
+fn unknown_files_and_typing_mistakes() {
+    let site = Site::new();
+    site.put("interface/0/ip", "192.0.2.1\n");
+    site.put("contxt", "7\n");
+    site.put("ulimits/nofiles", "7\n");
+    site.put("notes", "mine\n");
+    site.put("nice~", "x");
+    site.put("context.rpmsave", "x");
+    site.put(".git/config", "x");
+    let findings = site.read().findings;
+    let seen: Vec<_> = findings.iter().map(|f| (site.short(f), f.hint.as_deref())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("contxt:0 Warning Typo".to_owned(), Some("did you mean context?")),
+            ("interface:0 Warning Typo".to_owned(), Some("did you mean interfaces?")),
+            ("notes:0 Warning UnknownFile".to_owned(), None),
+            ("ulimits/nofiles:0 Warning Typo".to_owned(), Some("did you mean ulimits/nofile?")),
+        ]
+    );
+}
+
+#[test]
+fn obsolete_items_warn() {
+    let site = Site::new();
+    site.put("fstab.local", "none /tmp tmpfs defaults\nbad\n");
+    site.put("hostname", "x\n");
+    let seen = site.findings();
+    assert_eq!(
+        seen,
+        ["fstab.local:0 Warning Obsolete", "fstab.local:2 Warning Syntax", "hostname:0 Warning Obsolete"]
+    );
+    assert_eq!(site.read().guest.fstab.len(), 1);
+    site.put("fstab", "bad\n");
+    assert!(site.read().has_errors());
+}
+
+#[test]
+fn items_without_effect_are_carried() {
+    let site = Site::new();
+    site.put("interfaces/0/ip", "192.0.2.1/24\n");
+    site.put("interfaces/0/dev", "eth0\n");
+    site.put("rlimits/rss", "1000\n");
+    site.put("nice", "1\n");
+    let guest = site.guest();
+    let items: Vec<_> = guest.carried.iter().map(|carried| carried.item.split('/').next().unwrap()).collect();
+    assert_eq!(items, ["interfaces", "interfaces", "rlimits"]);
+}
