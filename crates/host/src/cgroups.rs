@@ -63,12 +63,12 @@ impl CgroupLayout {
         let mut v1: Vec<V1Hierarchy> = Vec::new();
         for mount in mounts.of_type("cgroup") {
             let mut hierarchy =
-                V1Hierarchy { name: None, controllers: Vec::new(), mount: mount.point.clone() };
-            for option in mount.super_options.split(',') {
+                V1Hierarchy { name: None, controllers: Vec::new(), mount: mount.mount_point.clone() };
+            for option in &mount.super_options {
                 if let Some(name) = option.strip_prefix("name=") {
                     hierarchy.name = Some(name.to_owned());
-                } else if !V1_OPTIONS.contains(&option) && !option.contains('=') {
-                    hierarchy.controllers.push(option.to_owned());
+                } else if !V1_OPTIONS.contains(&option.as_str()) && !option.contains('=') {
+                    hierarchy.controllers.push(option.clone());
                 }
             }
             let known = v1.iter().any(|h| h.name == hierarchy.name && h.controllers == hierarchy.controllers);
@@ -79,9 +79,9 @@ impl CgroupLayout {
         }
         let v2 =
             mounts.of_type("cgroup2").find(|mount| mount.root == Path::new("/")).map(|mount| V2Hierarchy {
-                mount: mount.point.clone(),
-                controllers: words(&mount.point.join("cgroup.controllers")),
-                nsdelegate: mount.super_options.split(',').any(|option| option == "nsdelegate"),
+                mount: mount.mount_point.clone(),
+                controllers: words(&mount.mount_point.join("cgroup.controllers")),
+                nsdelegate: mount.super_options.iter().any(|option| option == "nsdelegate"),
             });
         let v2_obtainable = v2.is_some()
             || file::text("/proc/filesystems")

@@ -23,10 +23,8 @@ mod survey;
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde::{Deserialize, Serialize};
+use vserver_kernel::sys;
 use vserver_model::Layout;
 
 pub use accounts::{Conflict, ConflictKind, IdRange, Ids};
@@ -36,6 +34,9 @@ pub use probe::CheckResult;
 pub use procfs::{EntryKind, ProcEntry, ProcTree};
 pub use show::{COMPATIBLE_WITH, VCI, VS_API, sysinfo};
 pub use survey::{Checked, Survey, Verdict};
+
+/// Where the programs that all guests share are pinned, when a BPF file system is mounted at its usual place.
+pub const BPFFS_DIRECTORY: &str = "/sys/fs/bpf/vserver";
 
 /// Why the machine could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +85,10 @@ pub struct Host {
     pub euid: u32,
     /// False when this command itself stands in a user namespace: then most of what a guest needs is refused.
     pub initial_user_namespace: bool,
-    /// System calls that are newer than the rest.
-    pub syscalls: Syscalls,
     /// Seccomp filters can be installed (the line exists in /proc/self/status).
     pub seccomp: bool,
+    /// Version of Landlock's interface; `None`: it is not in this kernel or turned off.
+    pub landlock_abi: Option<u32>,
     /// Mount point of a BPF file system, where shared programs are pinned.
     pub bpffs: Option<PathBuf>,
     /// Names of the security modules, in order; empty when securityfs is not mounted.
@@ -171,17 +172,6 @@ impl Capabilities {
     }
 }
 
-/// System calls that were added late; each was called once with arguments that do nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Syscalls {
-    /// `openat2(2)`, Linux 5.6.
-    pub openat2: bool,
-    /// `pidfd_open(2)`, Linux 5.3.
-    pub pidfd_open: bool,
-    /// `open_tree(2)`, `fsopen(2)` and their family, Linux 5.2.
-    pub mount_api: bool,
-}
-
 impl Host {
     /// Asks what a start or an enter must know. Works for every user; what root alone may read stays empty.
     ///
@@ -203,9 +193,9 @@ impl Host {
             capabilities: status.capabilities,
             euid: rustix::process::geteuid().as_raw(),
             initial_user_namespace: is_initial_user_namespace(),
-            syscalls: Syscalls::probe(),
             seccomp: status.seccomp,
-            bpffs: mounts.first_of("bpf").map(|mount| mount.point.clone()),
+            landlock_abi: sys::landlock_abi().ok().and_then(|abi| u32::try_from(abi).ok()),
+            bpffs: mounts.of_type("bpf").next().map(|mount| mount.mount_point.clone()),
             lsms: lsms(Path::new("/sys/kernel/security")),
             lockdown: lockdown(Path::new("/sys/kernel/security")),
             unprivileged_bpf_disabled: file::text("/proc/sys/kernel/unprivileged_bpf_disabled")
@@ -268,24 +258,6 @@ impl Namespaces {
             }
         }
         Ok(found)
-    }
-}
-
-impl Syscalls {
-    fn probe() -> Self {
-        let openat2 = rustix::fs::openat2(
-            CWD,
-            ".",
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::empty(),
-        );
-        let tree = rustix::mount::open_tree(CWD, ".", rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC);
-        Self {
-            openat2: openat2.err() != Some(Errno::NOSYS),
-            pidfd_open: pidfd_open(getpid(), PidfdFlags::empty()).err() != Some(Errno::NOSYS),
-            mount_api: tree.err() != Some(Errno::NOSYS),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::{
     Capabilities, CgroupLayout, EntryKind, Host, HostInit, IdRange, Ids, Kernel, Namespaces, ProcEntry,
-    ProcTree, Syscalls, V2Hierarchy,
+    ProcTree, V2Hierarchy,
 };
 
 /// Directories in /proc of a Debian 12 kernel.
@@ -85,8 +85,8 @@ pub(crate) fn debian_12() -> Host {
         capabilities: Capabilities { effective: every, bounding: every },
         euid: 0,
         initial_user_namespace: true,
-        syscalls: Syscalls { openat2: true, pidfd_open: true, mount_api: true },
         seccomp: true,
+        landlock_abi: Some(2),
         bpffs: Some(PathBuf::from("/sys/fs/bpf")),
         lsms: words("lockdown capability landlock yama apparmor tomoyo bpf"),
         lockdown: Some("none".to_owned()),
