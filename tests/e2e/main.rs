@@ -2,11 +2,25 @@
 //!
 //! Names begin with the row of the acceptance table that a trial shows. How trials live: the harness's documentation.
 
+mod building;
 mod harness_itself;
+mod install;
+mod living;
+mod mounts;
+mod moving;
+mod rights;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let specs = [harness_itself::specs()];
+    let specs = [
+        harness_itself::specs(),
+        install::specs(),
+        building::specs(),
+        living::specs(),
+        moving::specs(),
+        rights::specs(),
+        mounts::specs(),
+    ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
 }

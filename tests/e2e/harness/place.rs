@@ -29,6 +29,11 @@ pub fn program() -> PathBuf {
     program
 }
 
+/// What is installed as `/usr/local/share/vserver`.
+pub fn share() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../share")
+}
+
 /// Root images, made once per machine.
 pub fn images() -> PathBuf {
     target().join("fixtures")

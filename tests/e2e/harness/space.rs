@@ -106,6 +106,12 @@ fn furnish(name: &str) -> Result<(), String> {
                 .map_err(told(Path::new(path)))?;
         }
     }
+    // The program finds its data as if it were installed.
+    let local = Path::new("/usr/local/share");
+    mount("e2e", local, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755").map_err(told(local))?;
+    let data = local.join("vserver");
+    fs::create_dir(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    mount_bind(place::share(), &data).map_err(told(&data))?;
     fs::create_dir_all("/run/lock").map_err(|error| format!("/run/lock: {error}"))?;
     if Path::new("/sys/fs/bpf").is_dir() {
         mount("e2e", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)

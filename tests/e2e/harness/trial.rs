@@ -21,6 +21,8 @@ pub struct Spec {
     images: Vec<Image>,
     patience: Duration,
     host_network: bool,
+    classic_needs: Vec<Need>,
+    pending: Option<&'static str>,
 }
 
 impl Spec {
@@ -34,6 +36,8 @@ impl Spec {
             images: vec![Image::Busybox],
             patience: Duration::from_mins(2),
             host_network: false,
+            classic_needs: Vec::new(),
+            pending: None,
         }
     }
 
@@ -55,6 +59,20 @@ impl Spec {
     #[must_use]
     pub fn needs(mut self, needs: &[Need]) -> Self {
         self.needs.extend(needs);
+        self
+    }
+
+    /// Asks for more of the machine when told in the classic mode.
+    #[must_use]
+    pub fn classic_needs(mut self, needs: &[Need]) -> Self {
+        self.classic_needs.extend(needs);
+        self
+    }
+
+    /// The program cannot do this yet, for that reason: ignored, unless `E2E_PENDING` is set.
+    #[must_use]
+    pub fn pending(mut self, reason: &'static str) -> Self {
+        self.pending = Some(reason);
         self
     }
 
@@ -99,9 +117,15 @@ impl Spec {
         let mut needs = self.needs.clone();
         if mode == Some(Mode::Shifted) {
             needs.extend([Need::UserNamespaces, Need::IdMap]);
+        } else if mode == Some(Mode::Classic) {
+            needs.extend(&self.classic_needs);
         }
+        let pending = self.pending.filter(|_| env::var_os("E2E_PENDING").is_none());
         let (images, patience, host_network) = (self.images.clone(), self.patience, self.host_network);
         Trial::ignorable_test(name.clone(), move || {
+            if let Some(reason) = pending {
+                return Ok(Completion::ignored_with(format!("pending: {reason}")));
+            }
             for need in needs {
                 // An image that was made before is as good as the archive.
                 if need == Need::Archive && images.iter().all(|image| image.is_made()) {

@@ -1,0 +1,90 @@
+//! S01–S05: what the administrator sees before and around the first guest.
+
+use std::fs;
+use std::path::Path;
+use vserver_e2e::command::{tool, vserver};
+use vserver_e2e::{Guest, Mode, Spec};
+
+const NOT_YET: &str = "the program cannot start guests yet";
+
+pub fn specs() -> Vec<Spec> {
+    vec![
+        Spec::new("s01_several_guests_on_one_kernel", several_guests).pending(NOT_YET),
+        Spec::new("s02_documentation", documentation).once().pending(NOT_YET),
+        Spec::new("s03_check_host", check_host).once().pending(NOT_YET),
+        Spec::new("s05_never_a_half_hidden_guest", never_half_hidden).pending(NOT_YET),
+    ]
+}
+
+fn several_guests(mode: Mode) {
+    let guests = [(105, "one"), (106, "two")].map(|(xid, name)| Guest::busybox(name, mode).xid(xid).make());
+    for guest in &guests {
+        guest.set("uts/nodename", &format!("{}.example\n", guest.name));
+        guest.put("/etc/rc.start", &format!("setsid sleep {}00 </dev/null >/dev/null 2>&1 &\n", guest.xid));
+        guest.start();
+    }
+    let kernel = vserver_e2e::command::host("uname", &["-r"]).out();
+    for (guest, other) in [(&guests[0], &guests[1]), (&guests[1], &guests[0])] {
+        guest.sh("uname -r").ok().says_exactly(&kernel);
+        guest.sh("hostname").ok().says_exactly(&format!("{}.example\n", guest.name));
+        let processes = guest.sh("ps").out();
+        assert!(processes.contains(&format!("sleep {}00", guest.xid)), "{processes}");
+        assert!(!processes.contains(&format!("sleep {}00", other.xid)), "{processes}");
+        // Nor can one signal the other: pids of the other do not exist here.
+        guest.sh(&format!("ps | grep '[s]leep {}00'", other.xid)).code(1);
+    }
+    let stat = tool::<&str>("vserver-stat", &[]);
+    stat.ok();
+    let stat = stat.out();
+    assert!(stat.starts_with("CTX   PROC    VSZ    RSS  userTIME   sysTIME    UPTIME NAME\n"), "{stat}");
+    for guest in &guests {
+        let line =
+            stat.lines().find(|line| line.starts_with(&guest.xid.to_string())).expect("a line per guest");
+        assert_eq!(&line[55..], guest.name);
+    }
+    guests[0].stop();
+    assert!(guests[1].is_running(), "stopping one stopped the other");
+    guests[1].stop();
+}
+
+fn documentation(_: Mode) {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for page in
+        ["README.md", "ARCHITECTURE.md", "docs/reference/commands.md", "docs/reference/configuration.md"]
+    {
+        let text = fs::read_to_string(top.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.starts_with("# "), "{page} has no title");
+    }
+    vserver(&["--help"]).ok().says("start").says("build");
+}
+
+fn check_host(_: Mode) {
+    let text = vserver(&["check-host"]);
+    text.ok();
+    for feature in ["user namespace", "cgroup", "seccomp", "BPF"] {
+        assert!(text.out().to_lowercase().contains(&feature.to_lowercase()), "{feature} is not in\n{text}");
+    }
+    let json = vserver(&["check-host", "--json"]);
+    json.ok();
+    let value: serde_json::Value = serde_json::from_slice(&json.stdout).expect("--json prints JSON");
+    assert!(value.is_object() || value.is_array());
+}
+
+/// Files of /proc that no guest may read as the host has them, and files that every program expects.
+fn never_half_hidden(mode: Mode) {
+    let guest = Guest::busybox("test", mode).make();
+    let look = "for f in kcore kmsg kallsyms sysrq-trigger cmdline config.gz timer_list scsi; do \
+                    [ -e /proc/$f ] && head -c 64 /proc/$f 2>/dev/null | tr -d '\\0' | grep -q . && echo open $f; done; \
+                for f in uptime meminfo stat loadavg cpuinfo version filesystems self/status mounts; do \
+                    head -c 1 /proc/$f >/dev/null 2>&1 || echo unusable $f; done; \
+                (echo h > /proc/sysrq-trigger) 2>/dev/null && echo writable sysrq-trigger; \
+                (echo 1 > /proc/sys/kernel/panic) 2>/dev/null && echo writable sys/kernel/panic; \
+                (echo core > /proc/sys/kernel/core_pattern) 2>/dev/null && echo writable core_pattern; true";
+    guest.start();
+    guest.sh(look).ok().says_exactly("");
+    guest.stop();
+    tool::<&str>("vprocunhide", &[]).ok();
+    guest.start();
+    guest.sh(look).ok().says_exactly("");
+    guest.stop();
+}
