@@ -506,8 +506,16 @@ impl Group {
 
     /// Removes the group with all that was made below, in every hierarchy; one that is gone already is as good.
     ///
-    /// `EBUSY`, after about a second of trying: processes are in it. All hierarchies are tried; the first fault is told.
+    /// `EBUSY`, after a second of waiting: processes are in it, nothing is removed. All hierarchies are tried; the first
+    /// fault is told.
     pub fn remove(&self) -> Result<()> {
+        if !self.wait_empty(Duration::from_secs(1))? {
+            return Err(Fault::from_errno(
+                "rmdir(2)",
+                format!("cgroup {}", self.name.display()),
+                libc::EBUSY,
+            ));
+        }
         let mut result = Ok(());
         for hierarchy in self.hierarchies.iter() {
             let removed = self.remove_in(hierarchy);

@@ -283,25 +283,31 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 
 /// Gives every signal its default action and unblocks all, as a program expects to find them.
 ///
-/// Rust's runtime ignores `SIGPIPE`, and an ignored signal stays ignored across exec.
+/// Rust's runtime ignores `SIGPIPE`, glibc's posix_spawn(3) leaves its own two signals ignored, and an ignored signal
+/// stays ignored across exec.
 pub fn reset_signals() -> Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        if signal == libc::SIGKILL || signal == libc::SIGSTOP || (32..libc::SIGRTMIN()).contains(&signal) {
-            continue; // cannot be changed, or are glibc's own
-        }
-        // SAFETY: SIG_DFL installs no handler of ours; the number is a valid, changeable signal.
-        let before = unsafe { libc::signal(signal, libc::SIG_DFL) };
-        if before == libc::SIG_ERR {
-            return Err(Fault::new("signal(2)", signal, io::Error::last_os_error()));
-        }
+    /// Signals of the kernel: `_NSIG`, and the bytes of its signal set.
+    const LAST: libc::c_int = 64;
+    const SET_SIZE: usize = 8;
+    // The kernel's own struct sigaction with SIG_DFL (0), no flags, no restorer and an empty mask, on every architecture.
+    let default = [0_u64; 4];
+    for signal in (1..=LAST).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        let nothing = ptr::null_mut::<u64>();
+        // SAFETY: the structure is at least as long as the kernel's, lives until the call returns and is only read; the
+        // old action is not asked for. The default action runs no code of ours.
+        checked(unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, nothing, SET_SIZE)
+        })
+        .blame_with("rt_sigaction(2)", || format!("signal {signal}"))?;
     }
-    // SAFETY: an all-zero sigset_t is a valid value for sigemptyset to fill; sigprocmask reads it and keeps nothing.
-    let rc = unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut())
-    };
-    checked(rc.into()).map(drop).blame("sigprocmask(2)", "the signal mask")
+    let none = 0_u64;
+    let nothing = ptr::null_mut::<u64>();
+    // SAFETY: the set has the size we pass, lives until the call returns and is only read.
+    checked(unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, nothing, SET_SIZE)
+    })
+    .map(drop)
+    .blame("rt_sigprocmask(2)", "the signal mask")
 }
 
 #[cfg(test)]

@@ -1,0 +1,81 @@
+//! What the kernel tests share: each body runs in a process of its own with a single thread and its own mount
+//! namespace, and a need that this machine lacks ends as *ignored*, with the reason.
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use vserver_kernel::cgroup::Hierarchies;
+use vserver_kernel::mount::{self, Recursion};
+use vserver_kernel::ns::{self, Namespaces};
+
+/// Something that a test cannot do without, asked of the kernel itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each test file needs some of them")]
+pub enum Need {
+    /// To be root with `CAP_SYS_ADMIN`.
+    Root,
+    /// A cgroup2 hierarchy, visible or not.
+    CgroupV2,
+    /// A version 1 hierarchy.
+    CgroupV1,
+}
+
+impl Need {
+    /// What is missing, in words.
+    fn missing(self) -> Option<&'static str> {
+        let is_there = match self {
+            Self::Root => vserver_kernel::caps::of_process(std::process::id().try_into().unwrap())
+                .is_ok_and(|caps| caps.effective & (1 << 21) != 0),
+            Self::CgroupV2 => Hierarchies::discover().is_ok_and(|all| all.v2().is_some()),
+            Self::CgroupV1 => Hierarchies::discover().is_ok_and(|all| all.iter().any(|one| !one.is_v2())),
+        };
+        let words = match self {
+            Self::Root => "root with CAP_SYS_ADMIN",
+            Self::CgroupV2 => "cgroup2",
+            Self::CgroupV1 => "a cgroup version 1 hierarchy",
+        };
+        (!is_there).then_some(words)
+    }
+}
+
+/// A test: its name, what it needs, what it does.
+pub type Case = (&'static str, &'static [Need], fn());
+
+const BODY: &str = "VSERVER_KERNEL_TEST";
+
+/// Runs the cases; with the variable set, just the body of one, in this process.
+///
+/// `E2E_REQUIRE` lists needs (or `all`) whose lack is a failure, for a machine that is known to have them.
+pub fn run(cases: &'static [Case]) -> ExitCode {
+    if let Ok(name) = std::env::var(BODY) {
+        let (_, _, body) = cases.iter().find(|(known, ..)| *known == name).expect("a case of this name");
+        ns::unshare(Namespaces::MOUNT).unwrap();
+        mount::make_slave("/", Recursion::All).unwrap();
+        body();
+        return ExitCode::SUCCESS;
+    }
+    let trials =
+        cases.iter().map(|(name, needs, _)| Trial::ignorable_test(*name, || trial(name, needs))).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(name: &str, needs: &[Need]) -> Result<Completion, Failed> {
+    let required = std::env::var("E2E_REQUIRE").unwrap_or_default();
+    for need in needs {
+        if let Some(what) = need.missing() {
+            let listed = required
+                .split(',')
+                .any(|word| word == "all" || word.eq_ignore_ascii_case(&format!("{need:?}")));
+            if listed {
+                return Err(format!("this machine lacks {what}").into());
+            }
+            return Ok(Completion::ignored_with(format!("needs {what}")));
+        }
+    }
+    let output = Command::new(std::env::current_exe()?).env(BODY, name).output()?;
+    if output.status.success() {
+        return Ok(Completion::Completed);
+    }
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("{}\n{out}{err}", output.status).into())
+}
