@@ -1,6 +1,9 @@
 //! The thin side of this crate towards running guests: what runs, and the calls that start, stop and enter.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,4 +83,73 @@ pub fn stop(_layout: &Layout, _guest: &GuestDir, _globals: Globals) -> Result<Ex
 /// Runs a command in the guest and gives its exit.
 pub fn enter(_layout: &Layout, _running: &Running, _entry: &Entry) -> Result<Exit, Failure> {
     Err(missing())
+}
+
+/// The running context of that number.
+pub fn by_xid(layout: &Layout, xid: u32) -> Result<Option<Running>, Failure> {
+    Ok(all(layout)?.into_iter().find(|running| running.xid == xid))
+}
+
+/// What uname(2) and getdomainname(2) tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UtsName {
+    /// Operating system.
+    pub sysname: OsString,
+    /// Host name.
+    pub nodename: OsString,
+    /// Kernel release.
+    pub release: OsString,
+    /// Kernel build.
+    pub version: OsString,
+    /// Processor.
+    pub machine: OsString,
+    /// NIS domain.
+    pub domainname: OsString,
+}
+
+/// The names that this process sees.
+pub fn own_uts() -> UtsName {
+    let names = rustix::system::uname();
+    let text = |text: &std::ffi::CStr| OsStr::from_bytes(text.to_bytes()).to_owned();
+    UtsName {
+        sysname: text(names.sysname()),
+        nodename: text(names.nodename()),
+        release: text(names.release()),
+        version: text(names.version()),
+        machine: text(names.machine()),
+        domainname: text(names.domainname()),
+    }
+}
+
+/// Does `job` in the context's UTS namespace, on a thread of its own: the caller stays where it is.
+fn in_uts<T: Send>(running: &Running, job: impl FnOnce() -> io::Result<T> + Send) -> Result<T, Failure> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let Some(init) = running.init else {
+        return Err(Failure::plain(format!("context {} has no init to find its names by", running.xid)));
+    };
+    let path = format!("/proc/{init}/ns/uts");
+    let fail = |error| Failure::because(format!("cannot enter {path}"), error);
+    let file = std::fs::File::open(&path).map_err(fail)?;
+    let work = || {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::HostNameAndNISDomainName))?;
+        job()
+    };
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .map_err(|_| Failure::plain("the thread in the context's namespace ended abnormally"))?
+        .map_err(|error| Failure::because(format!("cannot use {path}"), error))
+}
+
+/// The names that a running context sees.
+pub fn uts_of(running: &Running) -> Result<UtsName, Failure> {
+    in_uts(running, || Ok(own_uts()))
+}
+
+/// Sets a running context's host name.
+pub fn set_nodename(running: &Running, name: &OsStr) -> Result<(), Failure> {
+    in_uts(running, || Ok(rustix::system::sethostname(name.as_bytes())?))
+}
+
+/// Sets a running context's NIS domain.
+pub fn set_domainname(running: &Running, name: &OsStr) -> Result<(), Failure> {
+    in_uts(running, || Ok(rustix::system::setdomainname(name.as_bytes())?))
 }

@@ -3,6 +3,7 @@
 mod applet;
 mod args;
 mod complete;
+mod context;
 mod guests;
 mod help;
 mod life;

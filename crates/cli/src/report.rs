@@ -71,6 +71,14 @@ pub struct Trouble {
 #[error("{0}")]
 struct Plain(String);
 
+/// A failure whose text and cause come from two places.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Because {
+    text: String,
+    source: io::Error,
+}
+
 impl Failure {
     /// A failure whose text says all.
     pub fn plain(text: impl Into<String>) -> Self {
@@ -80,6 +88,11 @@ impl Failure {
     /// A failure that an error of some module tells.
     pub fn of(error: impl Error + Send + Sync + 'static) -> Self {
         Self::Trouble(Box::new(Trouble::new(error)))
+    }
+
+    /// A failed operation on a named object, and the system's reason.
+    pub fn because(text: impl Into<String>, source: io::Error) -> Self {
+        Self::of(Because { text: text.into(), source })
     }
 
     /// A text that the contract fixes.

@@ -184,7 +184,17 @@ impl Call {
 }
 
 /// Every program that the binary is, by name.
-pub const PROGRAMS: &[&Command] = &[&applet::vserver::COMMAND];
+pub const PROGRAMS: &[&Command] = &[
+    &applet::vserver::COMMAND,
+    &applet::vserver_stat::COMMAND,
+    &applet::vps::VPS,
+    &applet::vps::VTOP,
+    &applet::vps::VPSTREE,
+    &applet::vuname::COMMAND,
+    &applet::vsomething::COMMAND,
+    &applet::lsxid::COMMAND,
+    &applet::lcap::COMMAND,
+];
 
 /// Every verb of `vserver NAME`, in the order of the help.
 pub const VERBS: &[&Command] = &[

@@ -1,3 +1,9 @@
 //! The programs: one file each, with its table entry and the function behind it.
 
+pub mod lcap;
+pub mod lsxid;
+pub mod vps;
 pub mod vserver;
+pub mod vserver_stat;
+pub mod vsomething;
+pub mod vuname;

@@ -1,0 +1,211 @@
+//! `vsomething`: one command for many guests, one after the other.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command as Child;
+
+use vserver_model::name::is_backup_name;
+
+use crate::applet::vps::exit_of;
+use crate::args::{self, Given, Wish};
+use crate::guests::{self, GuestDir};
+use crate::life;
+use crate::output::colour_on;
+use crate::report::{self, Exit, Failure};
+use crate::table::{Call, Command, Complete, Opt, Reading};
+
+/// The table entry.
+pub static COMMAND: Command = Command {
+    name: "vsomething",
+    summary: "runs a command for many guests",
+    synopsis: &[
+        "[-q|--quiet] [--debug] CMD [--] GUEST... -- ARGS",
+        "[-q|--quiet] [--debug] CMD [--] FILTER... -- ARGS",
+    ],
+    options: &[
+        Opt::flag(&["-q", "--quiet"], "no headers"),
+        Opt::flag(&["--debug"], "print each command before it is run"),
+    ],
+    manual: &[
+        "Runs CMD GUEST ARGS for each guest that is named or that the filters choose.",
+        "Filters: --all, --running, --stopped, --marked, --unmarked, --mark M[,M]... (a mark after ! or ~ must be \
+         absent). A guest must pass all of them. Filters skip guests that have a file disabled, and names that \
+         editors and package managers leave behind.",
+        "The environment variable VSOMETHING_TITLE takes the place of CMD in the headers.",
+    ],
+    exits: &[("N", "that of the last guest's command"), ("1", "wrong use"), ("255", "no guest")],
+    examples: &[("vsomething vserver --running -- status", "the state of all running guests")],
+    error_code: 1,
+    reading: Reading::Options,
+    operand: Complete::Program,
+    run,
+};
+
+/// The options behind CMD.
+static FILTERS: &[Opt] = &[
+    Opt::flag(&["--all"], "every guest"),
+    Opt::flag(&["--running"], "guests that run"),
+    Opt::flag(&["--stopped"], "guests that do not run"),
+    Opt::flag(&["--marked"], "guests with a mark"),
+    Opt::flag(&["--unmarked"], "guests without a mark"),
+    Opt::with(&["--mark"], "M[,M]...", Complete::Nothing, "guests with one of the marks"),
+];
+
+fn run(call: &mut Call) -> Result<Exit, Failure> {
+    let mut rest = call.take_operands();
+    if rest.is_empty() {
+        return Err(Failure::Usage("no command given".into()));
+    }
+    let program = rest.remove(0);
+    let (chosen, args) = split(rest);
+    let filters = match args::read_options(FILTERS, chosen)? {
+        Wish::Run(filters) => filters,
+        wish => return crate::answer(call.command, "", &wish, &mut call.out),
+    };
+    let mut guests = filters.operands.clone();
+    guests.extend(filtered(call, &filters)?);
+    let title = std::env::var_os("VSOMETHING_TITLE").unwrap_or_else(|| program.clone());
+    let headers = guests.len() > 1 && !call.given.has("--quiet");
+    let mut exit = Exit::Code(255);
+    for guest in guests {
+        if headers {
+            header(call, &title, &guest)?;
+        }
+        exit = run_one(call, &program, &guest, &args)?;
+        if exit != Exit::OK {
+            let number = match exit {
+                Exit::Code(code) => i32::from(code),
+                Exit::Signal(signal) => 128 + signal,
+            };
+            let (title, guest) = (title.display(), guest.display());
+            report::say(&format!("{title} failed on vserver '{guest}' with errorcode {number}"));
+        }
+        if headers {
+            call.out.line("")?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Guests and filters up to the `--` that ARGS follow; a `--` right after CMD only ends CMD's options.
+fn split(mut rest: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    if rest.first().is_some_and(|word| word == "--") {
+        rest.remove(0);
+    }
+    match rest.iter().position(|word| word == "--") {
+        Some(at) => {
+            let args = rest.split_off(at + 1);
+            rest.truncate(at);
+            (rest, args)
+        }
+        None => (rest, Vec::new()),
+    }
+}
+
+fn filtered(call: &Call, filters: &Given) -> Result<Vec<OsString>, Failure> {
+    if filters.each().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let running = life::all(&call.layout)?;
+    let is_running = |guest: &GuestDir| running.iter().any(|r| r.dir == guest.dir);
+    let candidates = guests::all(&call.layout).map_err(Failure::of)?;
+    let passes = |guest: &GuestDir| {
+        filters.each().all(|(filter, value)| match filter {
+            "--running" => is_running(guest),
+            "--stopped" => !is_running(guest),
+            "--marked" => !marks(guest).is_empty(),
+            "--unmarked" => marks(guest).is_empty(),
+            "--mark" => value.is_some_and(|wanted| has_mark(&marks(guest), wanted)),
+            _ => true,
+        })
+    };
+    let wanted = |guest: &GuestDir| !guest.has("disabled") && !is_backup_name(&guest.name) && passes(guest);
+    Ok(candidates.into_iter().filter(wanted).map(|guest| guest.name).collect())
+}
+
+fn marks(guest: &GuestDir) -> Vec<OsString> {
+    let text = std::fs::read(guest.dir.join("apps/init/mark")).unwrap_or_default();
+    let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
+}
+
+/// Whether one of the wanted marks fits; `!mark` fits where the mark is absent.
+fn has_mark(marks: &[OsString], wanted: &OsStr) -> bool {
+    wanted.as_bytes().split(|b| *b == b',').any(|one| {
+        let (absent, name) = match one {
+            [b'!' | b'~', rest @ ..] => (true, rest),
+            all => (false, all),
+        };
+        marks.iter().any(|mark| mark.as_bytes() == name) != absent
+    })
+}
+
+fn header(call: &mut Call, title: &OsStr, guest: &OsStr) -> Result<(), Failure> {
+    let mut line = title.to_owned();
+    line.push(": operating on vserver ");
+    line.push(guest);
+    if colour_on(&io::stdout()) {
+        let mut bold = OsString::from("\x1b[1m");
+        bold.push(line);
+        bold.push("\x1b[0m");
+        line = bold;
+    }
+    Ok(call.out.line(line)?)
+}
+
+fn run_one(call: &mut Call, program: &OsStr, guest: &OsStr, args: &[OsString]) -> Result<Exit, Failure> {
+    // `vserver` and its companions are this very binary, whether or not there are links to it.
+    let own = program
+        .to_str()
+        .and_then(crate::table::program)
+        .and_then(|command| Some((std::env::current_exe().ok()?, command.name)));
+    let mut child = match own {
+        Some((binary, name)) => {
+            let mut child = Child::new(binary);
+            child.args(["--applet", name]);
+            child
+        }
+        None => Child::new(program),
+    };
+    child.arg(guest).args(args);
+    if call.given.has("--debug") {
+        report::say(&format!("vsomething: {child:?}"));
+    }
+    call.out.flush()?;
+    match child.status() {
+        Ok(status) => Ok(exit_of(status)),
+        Err(error) => {
+            let failure = Failure::because(format!("cannot run {}", program.display()), error);
+            Ok(Exit::Code(report::print(&failure, "vsomething", &call.argv0, 127)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Vec<OsString> {
+        list.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn args_follow_the_second_dashes() {
+        assert_eq!(
+            split(words(&["a", "b", "--", "x", "--", "y"])),
+            (words(&["a", "b"]), words(&["x", "--", "y"]))
+        );
+        assert_eq!(split(words(&["--", "a", "--", "x"])), (words(&["a"]), words(&["x"])));
+        assert_eq!(split(words(&["--all"])), (words(&["--all"]), words(&[])));
+    }
+
+    #[test]
+    fn a_mark_may_be_negated() {
+        let marks = words(&["default", "db"]);
+        assert!(has_mark(&marks, OsStr::new("web,db")));
+        assert!(!has_mark(&marks, OsStr::new("web")));
+        assert!(has_mark(&marks, OsStr::new("!web")));
+        assert!(!has_mark(&marks, OsStr::new("~db")));
+    }
+}

@@ -1,0 +1,111 @@
+//! What an administrator types for a context (`--xid`, `vwait`, `vserver-info`) to its number.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use vserver_model::Layout;
+
+use crate::guests::{self, GuestDir};
+use crate::life::{self, Running};
+use crate::processes;
+use crate::report::Failure;
+
+/// The number behind `typed`: `self`, a decimal number (not checked), `:NAME` or a guest's name or path.
+///
+/// A guest's number is that of its running context, else the one that its configuration fixes.
+pub fn number(layout: &Layout, typed: &OsStr) -> Result<u32, Failure> {
+    if typed == "self" {
+        return own(layout);
+    }
+    if let Some(number) = decimal(typed) {
+        return Ok(number);
+    }
+    let name = typed.as_bytes().strip_prefix(b":").map_or(typed, OsStr::from_bytes);
+    let Some(guest) = guests::find(layout, name) else { return Err(guests::not_found(layout, name)) };
+    if let Some(running) = life::of(layout, &guest)? {
+        return Ok(running.xid);
+    }
+    fixed(&guest).ok_or_else(|| {
+        Failure::plain(format!("the guest \"{}\" has no context number", guest.shown()))
+            .hint(format!("write a number from 2 to 65535 into {}", guest.dir.join("context").display()))
+    })
+}
+
+/// The running context behind `typed`; a failure that names it when it does not run.
+pub fn running(layout: &Layout, typed: &OsStr) -> Result<Running, Failure> {
+    let number = number(layout, typed)?;
+    life::by_xid(layout, number)?.ok_or_else(|| not_running(number, typed))
+}
+
+/// "context 105 (web1) is not running"
+pub fn not_running(number: u32, typed: &OsStr) -> Failure {
+    let name = if decimal(typed) == Some(number) { String::new() } else { format!(" ({})", typed.display()) };
+    Failure::plain(format!("context {number}{name} is not running"))
+}
+
+/// A decimal number, a newline after it allowed.
+pub fn decimal(typed: &OsStr) -> Option<u32> {
+    let digits = typed.as_bytes().strip_suffix(b"\n").unwrap_or(typed.as_bytes());
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The number that the configuration fixes.
+pub fn fixed(guest: &GuestDir) -> Option<u32> {
+    guest.first_line("context")?.parse().ok()
+}
+
+fn own(layout: &Layout) -> Result<u32, Failure> {
+    let name = processes::guest_of(layout, std::process::id()).unwrap_or(None);
+    Ok(life::all(layout)?
+        .into_iter()
+        .find(|running| Some(&running.name) == name.as_ref())
+        .map_or(0, |r| r.xid))
+}
+
+/// Context numbers and names of what runs, for labelling processes.
+pub struct Names {
+    running: Vec<Running>,
+}
+
+impl Names {
+    /// Reads the records once.
+    pub fn read(layout: &Layout) -> Result<Self, Failure> {
+        Ok(Self { running: life::all(layout)? })
+    }
+
+    /// The context of a process whose cgroup names `guest`: 0 on the host. A guest without a record has no number
+    /// any more: what is left of it is shown with the host.
+    pub fn xid_of(&self, guest: Option<&OsStr>) -> u32 {
+        guest.and_then(|name| self.running.iter().find(|running| running.name == name)).map_or(0, |r| r.xid)
+    }
+
+    /// The displayed name of a context; empty when unknown.
+    pub fn name_of(&self, xid: u32) -> OsString {
+        match self.running.iter().find(|running| running.xid == xid) {
+            Some(running) => GuestDir::at(running.dir.clone()).display_name(),
+            None => OsString::new(),
+        }
+    }
+
+    /// All that runs.
+    pub fn running(&self) -> &[Running] {
+        &self.running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_are_a_number() {
+        assert_eq!(decimal(OsStr::new("105\n")), Some(105));
+        assert_eq!(decimal(OsStr::new("0")), Some(0));
+        for text in ["", "\n", "-1", "+1", "0x10", "web1", "99999999999"] {
+            assert_eq!(decimal(OsStr::new(text)), None, "{text:?}");
+        }
+    }
+}
