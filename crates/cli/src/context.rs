@@ -58,7 +58,7 @@ pub fn fixed(guest: &GuestDir) -> Option<u32> {
 }
 
 fn own(layout: &Layout) -> Result<u32, Failure> {
-    let name = processes::guest_of(layout, std::process::id()).unwrap_or(None);
+    let name = processes::guest_of(layout, 0).map_err(Failure::of)?;
     Ok(life::all(layout)?
         .into_iter()
         .find(|running| Some(&running.name) == name.as_ref())

@@ -1,7 +1,6 @@
 //! The thin side of this crate towards running guests: what runs, and the calls that start, stop and enter.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -10,6 +9,8 @@ use std::time::Duration;
 use crate::guests::GuestDir;
 use crate::report::{Exit, Failure};
 use crate::table::Globals;
+use vserver_kernel::ns::{self, Namespaces};
+use vserver_kernel::{Fault, uts};
 use vserver_model::Layout;
 
 /// A running guest, as its record tells.
@@ -24,7 +25,7 @@ pub struct Running {
     /// Its root directory on the host.
     pub root: PathBuf,
     /// The host's pid of its init.
-    pub init: Option<u32>,
+    pub init: Option<i32>,
     /// How long ago it was started.
     pub age: Duration,
     /// First host uid and number of uids of a guest in shifted mode.
@@ -122,21 +123,17 @@ pub fn own_uts() -> UtsName {
 }
 
 /// Does `job` in the context's UTS namespace, on a thread of its own: the caller stays where it is.
-fn in_uts<T: Send>(running: &Running, job: impl FnOnce() -> io::Result<T> + Send) -> Result<T, Failure> {
-    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+fn in_uts<T: Send>(running: &Running, job: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Failure> {
     let Some(init) = running.init else {
         return Err(Failure::plain(format!("context {} has no init to find its names by", running.xid)));
     };
-    let path = format!("/proc/{init}/ns/uts");
-    let fail = |error| Failure::because(format!("cannot enter {path}"), error);
-    let file = std::fs::File::open(&path).map_err(fail)?;
+    let namespace = ns::open(init, Namespaces::UTS)?;
     let work = || {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::HostNameAndNISDomainName))?;
+        ns::enter_one(namespace.as_fd(), Namespaces::UTS)?;
         job()
     };
-    std::thread::scope(|scope| scope.spawn(work).join())
-        .map_err(|_| Failure::plain("the thread in the context's namespace ended abnormally"))?
-        .map_err(|error| Failure::because(format!("cannot use {path}"), error))
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    Ok(done.map_err(|_| Failure::plain("the thread in the context's namespace ended abnormally"))??)
 }
 
 /// The names that a running context sees.
@@ -146,10 +143,46 @@ pub fn uts_of(running: &Running) -> Result<UtsName, Failure> {
 
 /// Sets a running context's host name.
 pub fn set_nodename(running: &Running, name: &OsStr) -> Result<(), Failure> {
-    in_uts(running, || Ok(rustix::system::sethostname(name.as_bytes())?))
+    in_uts(running, || uts::set_host_name(name))
 }
 
 /// Sets a running context's NIS domain.
 pub fn set_domainname(running: &Running, name: &OsStr) -> Result<(), Failure> {
-    in_uts(running, || Ok(rustix::system::setdomainname(name.as_bytes())?))
+    in_uts(running, || uts::set_domain_name(name))
+}
+
+/// Moves this process into the chosen namespaces of a running guest, the mounts as the host sees them.
+pub fn enter_spaces(_layout: &Layout, running: &Running, which: Namespaces) -> Result<(), Failure> {
+    for refused in [Namespaces::USER, Namespaces::PID] {
+        if which.contains(refused) {
+            return Err(Failure::plain(format!(
+                "cannot take a program of the host into the guest's {refused} namespace"
+            ))
+            .hint(format!("run the guest's own program: vserver {} exec CMD", running.name.display())));
+        }
+    }
+    Err(missing())
+}
+
+/// What `vmount` is asked: the fields of a line of fstab.
+#[derive(Clone, Debug)]
+pub struct MountAsk {
+    /// On the host.
+    pub source: OsString,
+    /// In the guest.
+    pub target: PathBuf,
+    /// File system, where one is named.
+    pub fstype: Option<String>,
+    /// Options as in fstab, commas between them.
+    pub options: OsString,
+}
+
+/// Mounts one thing into a running guest.
+pub fn mount(_layout: &Layout, _running: &Running, _ask: &MountAsk) -> Result<(), Failure> {
+    Err(missing())
+}
+
+/// Mounts what the guest's fstab lists and is not mounted yet.
+pub fn mount_fstab(_layout: &Layout, _running: &Running) -> Result<(), Failure> {
+    Err(missing())
 }

@@ -127,6 +127,13 @@ impl From<BadArgs> for Failure {
     }
 }
 
+impl From<vserver_kernel::Fault> for Failure {
+    fn from(fault: vserver_kernel::Fault) -> Self {
+        let text = format!("{} failed on {}", fault.op, fault.object);
+        Self::because(text, fault.source)
+    }
+}
+
 impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Self {
         let code = error.is_reader_gone().then_some(0);

@@ -2,8 +2,14 @@
 
 pub mod lcap;
 pub mod lsxid;
+pub mod vkill;
+pub mod vlogin;
+pub mod vmount;
 pub mod vps;
 pub mod vserver;
+pub mod vserver_info;
 pub mod vserver_stat;
 pub mod vsomething;
+pub mod vspace;
 pub mod vuname;
+pub mod vwait;

@@ -175,7 +175,7 @@ fn pid_column(header: &[u8]) -> Option<usize> {
 }
 
 /// The number that ends in the column: all its digits, however far to the left they reach.
-fn pid_at(line: &[u8], end: usize) -> Option<u32> {
+fn pid_at(line: &[u8], end: usize) -> Option<i32> {
     let field = line.get(..end).unwrap_or(line);
     let start = field.iter().rposition(|b| !b.is_ascii_digit()).map_or(0, |at| at + 1);
     std::str::from_utf8(&field[start..]).ok()?.parse().ok()

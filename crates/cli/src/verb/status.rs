@@ -39,7 +39,10 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     let name = call.guest().shown();
     let running = life::of(&call.layout, call.guest())?;
     let exit = if running.is_some() { Exit::OK } else { Exit::Code(3) };
-    let tasks = running.as_ref().map(|guest| processes::tasks_of(&call.layout, guest));
+    let tasks = match &running {
+        Some(guest) => Some(processes::tasks_of(&call.layout, guest).map_err(Failure::of)?),
+        None => None,
+    };
     if call.given.has("--json") {
         call.out.json(&Status {
             name,

@@ -1,0 +1,355 @@
+//! `vserver-info`: single facts about guests, contexts and processes, for scripts.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use vserver_kernel::proc;
+use vserver_model::xid::XidType;
+
+use crate::applet::vuname;
+use crate::context;
+use crate::guests::{self, GuestDir};
+use crate::life;
+use crate::processes;
+use crate::report::{self, Exit, Failure};
+use crate::table::{Call, Command, Complete, Opt, Reading};
+
+/// The table entry.
+pub static COMMAND: Command = Command {
+    name: "vserver-info",
+    summary: "prints single facts about guests, contexts and processes",
+    synopsis: &["[-q] [OBJECT TAG [ARG]...]", "-l", "--json - SYSINFO"],
+    options: &[
+        Opt::flag(&["-q"], "print nothing, only the exit code tells"),
+        Opt::flag(&["-l"], "list the tags"),
+        Opt::flag(&["--json"], "with SYSINFO: print JSON for programs"),
+    ],
+    manual: &[
+        "OBJECT is a guest, a context or the number of a process, as the tag wants it; - where it does not matter.",
+        "Of a guest: CONTEXT (running, else fixed number; with an ARG that is 0 or begins with n only running), \
+         RUNNING, VDIR (with an ARG other than 0 without symbolic links), NAME, CFGDIR, APPDIR (ARG: sub-directory). \
+         Of a context: ID (configuration directory), INITPID, UTS (ARG: field), XIDTYPE (ARG: list of types). Of a \
+         process: XID, NID, TAG, INITPID_PID. Of the host: SYSINFO, FEATURE (ARG: name), APIVER, VERIFYCAP, \
+         VERIFYPROC. CANONIFY prints the letters and digits of a text. PXID has never been implemented.",
+        "Without OBJECT and TAG: SYSINFO.",
+    ],
+    exits: &[
+        ("0", "the fact was printed, or the answer is yes"),
+        ("1", "wrong use, unknown, or the answer is no"),
+    ],
+    examples: &[
+        ("vserver-info web1 CONTEXT", "the guest's context number"),
+        ("vserver-info - SYSINFO", "versions"),
+    ],
+    error_code: 1,
+    reading: Reading::Options,
+    operand: Complete::Guest,
+    run,
+};
+
+/// How one tag is answered: the text, or nothing.
+type Answer = fn(&Call, &OsStr, Option<&OsStr>) -> Result<Option<OsString>, Failure>;
+
+const TAGS: &[(&str, Answer)] = &[
+    ("CONTEXT", context_of),
+    ("ID", id),
+    ("RUNNING", running),
+    ("VDIR", vdir),
+    ("NAME", name),
+    ("CFGDIR", cfgdir),
+    ("APPDIR", appdir),
+    ("INITPID", initpid),
+    ("INITPID_PID", initpid_pid),
+    ("XID", xid),
+    ("NID", xid),
+    ("TAG", tag),
+    ("PXID", never),
+    ("APIVER", apiver),
+    ("UTS", uts),
+    ("SYSINFO", sysinfo),
+    ("FEATURE", feature),
+    ("CANONIFY", canonify),
+    ("VERIFYCAP", verifycap),
+    ("VERIFYPROC", verifyproc),
+    ("XIDTYPE", xidtype),
+];
+
+/// What the interface of the last kernel patch had and we have under the same name.
+const FEATURES: &[&str] = &[
+    "VKILL",
+    "RLIMIT",
+    "NAMESPACE",
+    "VINFO",
+    "VHI",
+    "VSHELPER",
+    "VWAIT",
+    "VSTAT",
+    "PIDSPACE",
+    "SPACES",
+    "PIVOT_ROOT",
+];
+
+fn run(call: &mut Call) -> Result<Exit, Failure> {
+    if call.given.has("-l") {
+        let names: Vec<&str> = TAGS.iter().map(|(name, _)| *name).collect();
+        call.out.line(format!("Valid tags are: {}", names.join(", ")))?;
+        return Ok(Exit::OK);
+    }
+    if call.given.has("-q") {
+        call.out.discard();
+    }
+    let mut operands = call.take_operands();
+    if operands.len() < 2 {
+        operands = vec![OsString::from("-"), OsString::from("SYSINFO")];
+        report::say("vserver-info: no object and tag given, this is SYSINFO (--help tells the others)");
+    }
+    let tag = operands[1].to_string_lossy().into_owned();
+    let Some((_, answer)) = TAGS.iter().find(|(name, _)| *name == tag) else {
+        return Err(Failure::plain(format!("unknown tag '{tag}'")).hint("vserver-info -l lists the tags"));
+    };
+    if tag == "SYSINFO" && call.given.has("--json") {
+        let facts: serde_json::Map<String, serde_json::Value> = facts(call)
+            .into_iter()
+            .flat_map(|(_, rows)| rows)
+            .map(|(k, v)| (k.to_owned(), v.into()))
+            .collect();
+        call.out.json(&facts)?;
+        return Ok(Exit::OK);
+    }
+    if tag == "XIDTYPE" && operands.len() > 3 {
+        // The only tag with a list: each type in turn.
+        let found =
+            operands[2..].iter().any(|one| matches!(xidtype(call, &operands[0], Some(one)), Ok(Some(_))));
+        operands.truncate(2);
+        if !found {
+            return Ok(Exit::Code(1));
+        }
+    }
+    let found = answer(call, &operands[0], operands.get(2).map(OsString::as_os_str))?;
+    let Some(text) = found else { return Ok(Exit::Code(1)) };
+    if !text.is_empty() {
+        call.out.line(text)?;
+    }
+    Ok(Exit::OK)
+}
+
+fn guest(call: &Call, object: &OsStr) -> Option<GuestDir> {
+    guests::find(&call.layout, object)
+}
+
+fn context_of(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let Some(guest) = guest(call, object) else { return Ok(None) };
+    let running_only = arg.is_some_and(|arg| arg == "0" || arg.as_bytes().starts_with(b"n"));
+    let running = life::of(&call.layout, &guest)?.map(|running| running.xid);
+    let fixed = if running_only { None } else { context::fixed(&guest) };
+    Ok(running.or(fixed).map(|xid| xid.to_string().into()))
+}
+
+/// The running context that the object names by number or guest.
+fn context_at(call: &Call, object: &OsStr) -> Result<Option<life::Running>, Failure> {
+    match context::decimal(object) {
+        Some(number) => life::by_xid(&call.layout, number),
+        None => match guest(call, object) {
+            Some(guest) => life::of(&call.layout, &guest),
+            None => Ok(None),
+        },
+    }
+}
+
+fn id(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(context_at(call, object)?.map(|running| running.dir.into()))
+}
+
+fn running(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(context_at(call, object)?.map(|_| OsString::from("1")))
+}
+
+fn vdir(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let Some(guest) = guest(call, object) else { return Ok(None) };
+    let link = guest.dir.join("vdir");
+    let physical = arg.is_some_and(|arg| arg != "0");
+    let Ok(real) = fs::canonicalize(&link) else { return Ok(None) };
+    Ok(Some(if physical { real.into() } else { link.into() }))
+}
+
+fn name(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(guest(call, object).map(|guest| guest.display_name()))
+}
+
+fn cfgdir(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(guest(call, object).map(|guest| guest.dir.into()))
+}
+
+fn appdir(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let Some(guest) = guest(call, object) else { return Ok(None) };
+    let dir = guest.dir.join("apps").join(arg.unwrap_or_default());
+    Ok(dir.is_dir().then(|| dir.into()))
+}
+
+fn initpid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(context_at(call, object)?.and_then(|running| running.init).map(|pid| pid.to_string().into()))
+}
+
+/// The running guest of a process; the outer `None`: no such process.
+fn guest_of_pid(call: &Call, object: &OsStr) -> Result<Option<Option<life::Running>>, Failure> {
+    let pid = if object == "self" {
+        Some(0)
+    } else {
+        context::decimal(object).and_then(|pid| i32::try_from(pid).ok())
+    };
+    let Some(Ok(name)) = pid.map(|pid| processes::guest_of(&call.layout, pid)) else { return Ok(None) };
+    Ok(Some(life::all(&call.layout)?.into_iter().find(|running| Some(&running.name) == name.as_ref())))
+}
+
+fn initpid_pid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let running = guest_of_pid(call, object)?.flatten();
+    Ok(running.and_then(|running| running.init).map(|pid| pid.to_string().into()))
+}
+
+fn xid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let running = guest_of_pid(call, object)?;
+    Ok(running.map(|running| running.map_or(0, |running| running.xid).to_string().into()))
+}
+
+fn tag(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let Some(running) = guest_of_pid(call, object)? else { return Ok(None) };
+    let Some(running) = running else { return Ok(Some("0".into())) };
+    let fixed = GuestDir::at(running.dir).first_line("tag").and_then(|text| text.parse().ok());
+    Ok(Some(fixed.unwrap_or(running.xid).to_string().into()))
+}
+
+fn never(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(None)
+}
+
+/// The version of the interface whose command lines and trees this implementation keeps: that of patch 2.3.
+const API_VERSION: &str = "0x00020308";
+
+fn apiver(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(Some(API_VERSION.into()))
+}
+
+fn uts(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    const FIELDS: &[&str] =
+        &["context", "sysname", "nodename", "release", "version", "machine", "domainname"];
+    let Some(running) = context_at(call, object)? else { return Ok(None) };
+    let names = life::uts_of(&running)?;
+    let value = |field: &str| vuname::value(field, Some(&running), Some(&names));
+    if let Some(field) = arg {
+        return Ok(vuname::find_tag(field).and_then(value));
+    }
+    let all: Vec<Vec<u8>> = FIELDS.iter().map(|field| value(field).unwrap_or_default().into_vec()).collect();
+    Ok(Some(OsString::from_vec(all.join(&b' '))))
+}
+
+type Rows = Vec<(&'static str, String)>;
+
+fn facts(call: &Call) -> Vec<(&'static str, Rows)> {
+    let names = life::own_uts();
+    let layout = &call.layout;
+    let path = |path: &std::path::Path| path.display().to_string();
+    let yes = |exists: bool| if exists { "yes" } else { "no" }.to_owned();
+    let namespace = |kind: &str| yes(std::path::Path::new("/proc/self/ns").join(kind).exists());
+    vec![
+        (
+            "Versions",
+            vec![
+                ("Kernel", names.release.to_string_lossy().into_owned()),
+                ("VS-API", API_VERSION.to_owned()),
+                ("VCI", "none; stock kernel, no patch".to_owned()),
+                (
+                    "util-vserver",
+                    format!("vserver {}; {}", env!("CARGO_PKG_VERSION"), names.machine.display()),
+                ),
+            ],
+        ),
+        (
+            "Features",
+            vec![
+                ("mount namespaces", namespace("mnt")),
+                ("pid namespaces", namespace("pid")),
+                ("user namespaces", namespace("user")),
+                ("cgroup namespaces", namespace("cgroup")),
+                ("time namespaces", namespace("time")),
+                (
+                    "cgroup2",
+                    yes(fs::read_to_string("/proc/filesystems").is_ok_and(|all| all.contains("\tcgroup2\n"))),
+                ),
+            ],
+        ),
+        (
+            "Paths",
+            vec![
+                ("prefix", "/usr".to_owned()),
+                ("cfg-Directory", path(&layout.confdir)),
+                ("pkgstate-Directory", path(&layout.rundir)),
+                ("vserver-Rootdir", path(&layout.vdirbase)),
+                ("cache-Directory", path(&layout.cachebase)),
+                ("lock-Directory", path(&layout.lockdir)),
+            ],
+        ),
+    ]
+}
+
+fn sysinfo(call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let mut text = String::new();
+    for (number, (title, rows)) in facts(call).into_iter().enumerate() {
+        let gap = if number == 0 { "" } else { "\n" };
+        write!(text, "{gap}{title}:").expect("a String takes all");
+        for (label, value) in rows {
+            write!(text, "\n{label:>25}: {value}").expect("a String takes all");
+        }
+        text.push('\n');
+    }
+    Ok(Some(text.trim_end().to_owned().into()))
+}
+
+fn feature(_call: &Call, _object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let wanted = arg.unwrap_or_default().to_string_lossy().to_ascii_uppercase();
+    let memory = || {
+        fs::read_to_string("/proc/cgroups").is_ok_and(|all| all.lines().any(|l| l.starts_with("memory\t")))
+    };
+    let has = FEATURES.contains(&wanted.as_str()) || (wanted == "MEMCG" && memory());
+    Ok(has.then(OsString::new))
+}
+
+fn canonify(_call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let kept: Vec<u8> = object.as_bytes().iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+    Ok((!kept.is_empty()).then(|| OsString::from_vec(kept)))
+}
+
+/// On a stock kernel the capability check of chroot(2) is the kernel's own; what is left to ask is whether we are
+/// root with all that a start takes.
+fn verifycap(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let sys_admin = proc::status(i32::try_from(std::process::id()).unwrap_or(0))
+        .is_ok_and(|status| status.capabilities.effective >> 21 & 1 == 1);
+    Ok((rustix::process::geteuid().is_root() && sys_admin).then(OsString::new))
+}
+
+fn verifyproc(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    Ok(fs::read("/proc/uptime").is_ok().then(OsString::new))
+}
+
+fn xidtype(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+    let Ok(number) = context::number(&call.layout, object) else { return Ok(None) };
+    let word = XidType::of(number).as_str();
+    let fits = arg.is_none_or(|types| types.to_string_lossy().split([' ', ',']).any(|one| one == word));
+    Ok(fits.then(|| word.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tags_are_those_of_the_reference() {
+        let names: Vec<&str> = TAGS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names.join(" "),
+            "CONTEXT ID RUNNING VDIR NAME CFGDIR APPDIR INITPID INITPID_PID XID NID TAG PXID APIVER UTS SYSINFO \
+             FEATURE CANONIFY VERIFYCAP VERIFYPROC XIDTYPE"
+        );
+    }
+}
