@@ -107,7 +107,6 @@ pub fn read_options(options: &'static [Opt], args: Vec<OsString>) -> Result<Wish
     let mut parser = lexopt::Parser::from_args(args);
     loop {
         let (opt, typed) = match parser.next() {
-            Ok(None) => break,
             Ok(Some(lexopt::Arg::Value(first))) => {
                 given.operands.push(first);
                 break;
@@ -116,8 +115,8 @@ pub fn read_options(options: &'static [Opt], args: Vec<OsString>) -> Result<Wish
             Ok(Some(lexopt::Arg::Long("version"))) => return Ok(Wish::Version),
             Ok(Some(lexopt::Arg::Long(name))) => (find_long(options, name)?, None),
             Ok(Some(lexopt::Arg::Short(letter))) => (find_short(options, letter)?, Some(letter)),
-            // Only a value that nobody asked for can be wrong here, and each option's value is asked for below.
-            Err(_) => break,
+            // The end. (Only a value that nobody asked for could be wrong, and every value is asked for below.)
+            Ok(None) | Err(_) => break,
         };
         let value = match (opt.value, typed) {
             (Some(_), Some(letter)) => Some(parser.value().map_err(|_| BadArgs::MissingShort(letter))?),

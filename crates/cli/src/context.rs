@@ -22,7 +22,7 @@ pub fn number(layout: &Layout, typed: &OsStr) -> Result<u32, Failure> {
     }
     let name = typed.as_bytes().strip_prefix(b":").map_or(typed, OsStr::from_bytes);
     let Some(guest) = guests::find(layout, name) else { return Err(guests::not_found(layout, name)) };
-    if let Some(running) = life::of(layout, &guest)? {
+    if let Some(running) = life::of(layout, &guest) {
         return Ok(running.xid);
     }
     fixed(&guest).ok_or_else(|| {
@@ -34,7 +34,7 @@ pub fn number(layout: &Layout, typed: &OsStr) -> Result<u32, Failure> {
 /// The running context behind `typed`; a failure that names it when it does not run.
 pub fn running(layout: &Layout, typed: &OsStr) -> Result<Running, Failure> {
     let number = number(layout, typed)?;
-    life::by_xid(layout, number)?.ok_or_else(|| not_running(number, typed))
+    life::by_xid(layout, number).ok_or_else(|| not_running(number, typed))
 }
 
 /// "context 105 (web1) is not running"
@@ -59,7 +59,7 @@ pub fn fixed(guest: &GuestDir) -> Option<u32> {
 
 fn own(layout: &Layout) -> Result<u32, Failure> {
     let name = processes::guest_of(layout, 0).map_err(Failure::of)?;
-    Ok(life::all(layout)?
+    Ok(life::all(layout)
         .into_iter()
         .find(|running| Some(&running.name) == name.as_ref())
         .map_or(0, |r| r.xid))
@@ -72,8 +72,8 @@ pub struct Names {
 
 impl Names {
     /// Reads the records once.
-    pub fn read(layout: &Layout) -> Result<Self, Failure> {
-        Ok(Self { running: life::all(layout)? })
+    pub fn read(layout: &Layout) -> Self {
+        Self { running: life::all(layout) }
     }
 
     /// The context of a process whose cgroup names `guest`: 0 on the host. A guest without a record has no number

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let argv0 = if args.is_empty() { OsString::from("vserver") } else { args.remove(0) };
     start_log();
-    let (command, argv0) = pick(argv0, &mut args);
+    let (command, argv0) = pick(&argv0, &mut args);
     match run_program(command, &argv0, args) {
         Exit::Code(code) => ExitCode::from(code),
         Exit::Signal(signal) => die_by(signal),
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 /// The program that the binary was called as; `vserver --applet NAME` names it where there is no link.
-fn pick(argv0: OsString, args: &mut Vec<OsString>) -> (&'static Command, String) {
+fn pick(argv0: &OsStr, args: &mut Vec<OsString>) -> (&'static Command, String) {
     let vserver = &applet::vserver::COMMAND;
     if args.first().is_some_and(|arg| arg == "--applet")
         && let Some(command) = args.get(1).and_then(|name| name.to_str()).and_then(table::program)
@@ -44,7 +44,7 @@ fn pick(argv0: OsString, args: &mut Vec<OsString>) -> (&'static Command, String)
         args.drain(..2);
         return (command, command.name.to_owned());
     }
-    let base = Path::new(&argv0).file_name().and_then(OsStr::to_str).unwrap_or("vserver");
+    let base = Path::new(argv0).file_name().and_then(OsStr::to_str).unwrap_or("vserver");
     (table::program(base).unwrap_or(vserver), argv0.to_string_lossy().into_owned())
 }
 

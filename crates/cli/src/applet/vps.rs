@@ -110,7 +110,7 @@ fn vps(call: &mut Call) -> Result<Exit, Failure> {
     if let Some(Err(error)) = read {
         return Err(Failure::because("cannot read what ps prints", error));
     }
-    match lines? {
+    match lines {
         Some(lines) => {
             for line in lines {
                 call.out.line(OsString::from_vec(line))?;
@@ -134,16 +134,17 @@ pub fn exit_of(status: ExitStatus) -> Exit {
     }
 }
 
-fn annotate(layout: &Layout, text: &[u8]) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+/// The lines with the column; `None`: no column PID.
+fn annotate(layout: &Layout, text: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut lines = text.split(|b| *b == b'\n');
     let header = lines.next().unwrap_or_default();
-    let Some(end) = pid_column(header) else { return Ok(None) };
-    let names = Names::read(layout)?;
+    let end = pid_column(header)?;
+    let names = Names::read(layout);
     let mut all = vec![insert(header, end, b"CONTEXT")];
     for line in lines.filter(|line| !line.is_empty()) {
         all.push(insert(line, end, label(layout, &names, line, end).as_bytes()));
     }
-    Ok(Some(all))
+    Some(all)
 }
 
 /// `  105 web1`, `    0 MAIN`, `  ERR`.

@@ -11,7 +11,7 @@ use vserver_model::xid::XidType;
 use crate::applet::vuname;
 use crate::context;
 use crate::guests::{self, GuestDir};
-use crate::life;
+use crate::life::{self, Running};
 use crate::processes;
 use crate::report::{self, Exit, Failure};
 use crate::table::{Call, Command, Complete, Opt, Reading};
@@ -50,7 +50,7 @@ pub static COMMAND: Command = Command {
 };
 
 /// How one tag is answered: the text, or nothing.
-type Answer = fn(&Call, &OsStr, Option<&OsStr>) -> Result<Option<OsString>, Failure>;
+type Answer = fn(&Call, &OsStr, Option<&OsStr>) -> Option<OsString>;
 
 const TAGS: &[(&str, Answer)] = &[
     ("CONTEXT", context_of),
@@ -120,14 +120,13 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     if tag == "XIDTYPE" && operands.len() > 3 {
         // The only tag with a list: each type in turn.
-        let found =
-            operands[2..].iter().any(|one| matches!(xidtype(call, &operands[0], Some(one)), Ok(Some(_))));
+        let found = operands[2..].iter().any(|one| xidtype(call, &operands[0], Some(one)).is_some());
         operands.truncate(2);
         if !found {
             return Ok(Exit::Code(1));
         }
     }
-    let found = answer(call, &operands[0], operands.get(2).map(OsString::as_os_str))?;
+    let found = answer(call, &operands[0], operands.get(2).map(OsString::as_os_str));
     let Some(text) = found else { return Ok(Exit::Code(1)) };
     if !text.is_empty() {
         call.out.line(text)?;
@@ -139,109 +138,118 @@ fn guest(call: &Call, object: &OsStr) -> Option<GuestDir> {
     guests::find(&call.layout, object)
 }
 
-fn context_of(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let Some(guest) = guest(call, object) else { return Ok(None) };
+fn context_of(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
+    let guest = guest(call, object)?;
     let running_only = arg.is_some_and(|arg| arg == "0" || arg.as_bytes().starts_with(b"n"));
-    let running = life::of(&call.layout, &guest)?.map(|running| running.xid);
+    let running = life::of(&call.layout, &guest).map(|running| running.xid);
     let fixed = if running_only { None } else { context::fixed(&guest) };
-    Ok(running.or(fixed).map(|xid| xid.to_string().into()))
+    Some(number(running.or(fixed)?))
+}
+
+fn number(number: impl std::fmt::Display) -> OsString {
+    OsString::from(format!("{number}"))
 }
 
 /// The running context that the object names by number or guest.
-fn context_at(call: &Call, object: &OsStr) -> Result<Option<life::Running>, Failure> {
+fn context_at(call: &Call, object: &OsStr) -> Option<Running> {
     match context::decimal(object) {
         Some(number) => life::by_xid(&call.layout, number),
-        None => match guest(call, object) {
-            Some(guest) => life::of(&call.layout, &guest),
-            None => Ok(None),
-        },
+        None => life::of(&call.layout, &guest(call, object)?),
     }
 }
 
-fn id(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(context_at(call, object)?.map(|running| running.dir.into()))
+fn id(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(context_at(call, object)?.dir.into())
 }
 
-fn running(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(context_at(call, object)?.map(|_| OsString::from("1")))
+fn running(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    context_at(call, object).map(|_| OsString::from("1"))
 }
 
-fn vdir(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let Some(guest) = guest(call, object) else { return Ok(None) };
-    let link = guest.dir.join("vdir");
-    let physical = arg.is_some_and(|arg| arg != "0");
-    let Ok(real) = fs::canonicalize(&link) else { return Ok(None) };
-    Ok(Some(if physical { real.into() } else { link.into() }))
+fn vdir(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
+    let link = guest(call, object)?.dir.join("vdir");
+    let real = fs::canonicalize(&link).ok()?;
+    Some(if arg.is_some_and(|arg| arg != "0") { real.into() } else { link.into() })
 }
 
-fn name(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(guest(call, object).map(|guest| guest.display_name()))
+fn name(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(guest(call, object)?.display_name())
 }
 
-fn cfgdir(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(guest(call, object).map(|guest| guest.dir.into()))
+fn cfgdir(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(guest(call, object)?.dir.into())
 }
 
-fn appdir(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let Some(guest) = guest(call, object) else { return Ok(None) };
-    let dir = guest.dir.join("apps").join(arg.unwrap_or_default());
-    Ok(dir.is_dir().then(|| dir.into()))
+fn appdir(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
+    let dir = guest(call, object)?.dir.join("apps").join(arg.unwrap_or_default());
+    dir.is_dir().then(|| dir.into())
 }
 
-fn initpid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(context_at(call, object)?.and_then(|running| running.init).map(|pid| pid.to_string().into()))
+fn initpid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(number(context_at(call, object)?.init))
 }
 
-/// The running guest of a process; the outer `None`: no such process.
-fn guest_of_pid(call: &Call, object: &OsStr) -> Result<Option<Option<life::Running>>, Failure> {
-    let pid = if object == "self" {
-        Some(0)
-    } else {
-        context::decimal(object).and_then(|pid| i32::try_from(pid).ok())
-    };
-    let Some(Ok(name)) = pid.map(|pid| processes::guest_of(&call.layout, pid)) else { return Ok(None) };
-    Ok(Some(life::all(&call.layout)?.into_iter().find(|running| Some(&running.name) == name.as_ref())))
+/// Where a process runs.
+enum Place {
+    Host,
+    Guest(Running),
 }
 
-fn initpid_pid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let running = guest_of_pid(call, object)?.flatten();
-    Ok(running.and_then(|running| running.init).map(|pid| pid.to_string().into()))
+/// Where the process with this number (or `self`) runs; `None`: no such process.
+fn place_of(call: &Call, object: &OsStr) -> Option<Place> {
+    let pid = if object == "self" { 0 } else { i32::try_from(context::decimal(object)?).ok()? };
+    let name = processes::guest_of(&call.layout, pid).ok()?;
+    let guest = life::all(&call.layout).into_iter().find(|running| Some(&running.name) == name.as_ref());
+    Some(guest.map_or(Place::Host, Place::Guest))
 }
 
-fn xid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let running = guest_of_pid(call, object)?;
-    Ok(running.map(|running| running.map_or(0, |running| running.xid).to_string().into()))
+fn initpid_pid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    match place_of(call, object)? {
+        Place::Host => None,
+        Place::Guest(running) => Some(number(running.init)),
+    }
 }
 
-fn tag(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let Some(running) = guest_of_pid(call, object)? else { return Ok(None) };
-    let Some(running) = running else { return Ok(Some("0".into())) };
-    let fixed = GuestDir::at(running.dir).first_line("tag").and_then(|text| text.parse().ok());
-    Ok(Some(fixed.unwrap_or(running.xid).to_string().into()))
+fn xid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(match place_of(call, object)? {
+        Place::Host => number(0),
+        Place::Guest(running) => number(running.xid),
+    })
 }
 
-fn never(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(None)
+fn tag(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(match place_of(call, object)? {
+        Place::Host => number(0),
+        Place::Guest(running) => {
+            let fixed = GuestDir::at(running.dir).first_line("tag").and_then(|text| text.parse().ok());
+            number(fixed.unwrap_or(running.xid))
+        }
+    })
+}
+
+/// Parent contexts have never existed.
+fn never(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    None
 }
 
 /// The version of the interface whose command lines and trees this implementation keeps: that of patch 2.3.
 const API_VERSION: &str = "0x00020308";
 
-fn apiver(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(Some(API_VERSION.into()))
+#[expect(clippy::unnecessary_wraps, reason = "one signature for all answers")]
+fn apiver(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    Some(API_VERSION.into())
 }
 
-fn uts(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    const FIELDS: &[&str] =
-        &["context", "sysname", "nodename", "release", "version", "machine", "domainname"];
-    let Some(running) = context_at(call, object)? else { return Ok(None) };
-    let names = life::uts_of(&running)?;
+fn uts(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
+    let running = context_at(call, object)?;
+    let names = life::uts_of(&running).ok()?;
     let value = |field: &str| vuname::value(field, Some(&running), Some(&names));
     if let Some(field) = arg {
-        return Ok(vuname::find_tag(field).and_then(value));
+        return vuname::find_tag(field).and_then(value);
     }
-    let all: Vec<Vec<u8>> = FIELDS.iter().map(|field| value(field).unwrap_or_default().into_vec()).collect();
-    Ok(Some(OsString::from_vec(all.join(&b' '))))
+    let all: Vec<Vec<u8>> =
+        vuname::TAGS.iter().map(|tag| value(tag).unwrap_or_default().into_vec()).collect();
+    Some(OsString::from_vec(all.join(&b' ')))
 }
 
 type Rows = Vec<(&'static str, String)>;
@@ -293,7 +301,8 @@ fn facts(call: &Call) -> Vec<(&'static str, Rows)> {
     ]
 }
 
-fn sysinfo(call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+#[expect(clippy::unnecessary_wraps, reason = "one signature for all answers")]
+fn sysinfo(call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
     let mut text = String::new();
     for (number, (title, rows)) in facts(call).into_iter().enumerate() {
         let gap = if number == 0 { "" } else { "\n" };
@@ -303,40 +312,40 @@ fn sysinfo(call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<
         }
         text.push('\n');
     }
-    Ok(Some(text.trim_end().to_owned().into()))
+    Some(text.trim_end().to_owned().into())
 }
 
-fn feature(_call: &Call, _object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+fn feature(_call: &Call, _object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
     let wanted = arg.unwrap_or_default().to_string_lossy().to_ascii_uppercase();
     let memory = || {
         fs::read_to_string("/proc/cgroups").is_ok_and(|all| all.lines().any(|l| l.starts_with("memory\t")))
     };
     let has = FEATURES.contains(&wanted.as_str()) || (wanted == "MEMCG" && memory());
-    Ok(has.then(OsString::new))
+    has.then(OsString::new)
 }
 
-fn canonify(_call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+fn canonify(_call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
     let kept: Vec<u8> = object.as_bytes().iter().copied().filter(u8::is_ascii_alphanumeric).collect();
-    Ok((!kept.is_empty()).then(|| OsString::from_vec(kept)))
+    (!kept.is_empty()).then(|| OsString::from_vec(kept))
 }
 
 /// On a stock kernel the capability check of chroot(2) is the kernel's own; what is left to ask is whether we are
 /// root with all that a start takes.
-fn verifycap(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
+fn verifycap(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
     let sys_admin = proc::status(i32::try_from(std::process::id()).unwrap_or(0))
         .is_ok_and(|status| status.capabilities.effective >> 21 & 1 == 1);
-    Ok((rustix::process::geteuid().is_root() && sys_admin).then(OsString::new))
+    (rustix::process::geteuid().is_root() && sys_admin).then(OsString::new)
 }
 
-fn verifyproc(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    Ok(fs::read("/proc/uptime").is_ok().then(OsString::new))
+fn verifyproc(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    fs::read("/proc/uptime").is_ok().then(OsString::new)
 }
 
-fn xidtype(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Result<Option<OsString>, Failure> {
-    let Ok(number) = context::number(&call.layout, object) else { return Ok(None) };
+fn xidtype(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
+    let number = context::number(&call.layout, object).ok()?;
     let word = XidType::of(number).as_str();
     let fits = arg.is_none_or(|types| types.to_string_lossy().split([' ', ',']).any(|one| one == word));
-    Ok(fits.then(|| word.into()))
+    fits.then(|| word.into())
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn filtered(call: &Call, filters: &Given) -> Result<Vec<OsString>, Failure> {
     if filters.each().next().is_none() {
         return Ok(Vec::new());
     }
-    let running = life::all(&call.layout)?;
+    let running = life::all(&call.layout);
     let is_running = |guest: &GuestDir| running.iter().any(|r| r.dir == guest.dir);
     let candidates = guests::all(&call.layout).map_err(Failure::of)?;
     let passes = |guest: &GuestDir| {

@@ -45,7 +45,8 @@ pub static COMMAND: Command = Command {
     run,
 };
 
-const TAGS: &[&str] = &["context", "sysname", "nodename", "release", "version", "machine", "domainname"];
+/// The seven fields, in the order in which they are printed.
+pub const TAGS: &[&str] = &["context", "sysname", "nodename", "release", "version", "machine", "domainname"];
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     let Some(typed) = call.given.value("--xid").map(OsStr::to_owned) else {
@@ -56,7 +57,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     let tags = call.take_operands();
     let xid = context::number(&call.layout, &typed)?;
-    let running = life::by_xid(&call.layout, xid)?;
+    let running = life::by_xid(&call.layout, xid);
     let names = match (&running, xid) {
         (Some(running), _) => life::uts_of(running).ok(),
         (None, 0) => Some(life::own_uts()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vserver_kernel::process::Pidfd;
 
 use crate::context;
-use crate::life::{self, Running};
+use crate::life;
 use crate::report::{self, Exit, Failure};
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
@@ -75,11 +75,10 @@ fn wait(call: &Call, xid: u32, typed: &OsStr, timeout: Option<Duration>) -> Outc
         let errno = fault.errno().unwrap_or(0);
         (Failure::from(fault), errno)
     };
-    let guest = life::by_xid(&call.layout, xid).map_err(|failure| (failure, 0))?.ok_or_else(gone)?;
-    let Some(init) = guest.init else { return Err(gone()) };
-    let Ok(init) = Pidfd::open(init) else { return Ok((0, "FINISHED 0".to_owned())) };
+    let guest = life::by_xid(&call.layout, xid).ok_or_else(gone)?;
+    let Ok(init) = Pidfd::open(guest.init) else { return Ok((0, "FINISHED 0".to_owned())) };
     // The number may have been given to another process between the record and the descriptor.
-    if life::by_xid(&call.layout, xid).map_err(|failure| (failure, 0))?.is_none() {
+    if life::by_xid(&call.layout, xid).is_none() {
         return Ok((0, "FINISHED 0".to_owned()));
     }
     if init.wait_end(timeout).map_err(fault)? {
@@ -88,12 +87,12 @@ fn wait(call: &Call, xid: u32, typed: &OsStr, timeout: Option<Duration>) -> Outc
     if !call.given.has("--terminate") {
         return Ok((2, "TIMEOUT".to_owned()));
     }
-    kill(&guest, &init).map_err(fault)?;
+    kill(&init).map_err(fault)?;
     Ok((1, "KILLED".to_owned()))
 }
 
 /// The init's end takes every process of its namespace along: the kernel kills them.
-fn kill(_guest: &Running, init: &Pidfd) -> Result<(), vserver_kernel::Fault> {
+fn kill(init: &Pidfd) -> Result<(), vserver_kernel::Fault> {
     init.signal(9)?;
     init.wait_end(Some(Duration::from_secs(10)))?;
     Ok(())
