@@ -598,6 +598,48 @@ mod tests {
 
     use super::*;
 
+    const INTRODUCTION: &str = "\
+# What is asked of the kernel
+
+This page is made from the table that `vserver check-host` works through (`crates/host/src/features.rs`); a test compares
+the two, and `VSERVER_WRITE_DOCS=1 cargo test -p vserver-host` writes the page anew.
+
+`vserver check-host` really tries each feature: in a child process, in namespaces and cgroups that are gone afterwards. Its
+exit status is 0 when guests can run here, 1 otherwise; `--json` prints the same for programs, with the names below. Root
+is needed: without it, most answers are *unknown*. A trial may make the kernel load a module, as the real use would.
+
+Guests can run where everything in the first section is there, and everything in the second or the third. What is missing
+from the last section costs the function that is named with it, and nothing else.
+";
+
+    /// The table as a chapter of the documentation: `docs/kernel-features.md`.
+    fn as_markdown() -> String {
+        let one = |needed: Needed| move |feature: &&Feature| feature.needed == needed;
+        let function = |feature: &&Feature| matches!(feature.needed, Needed::ForFunction(_));
+        let chapters = [
+            section("Every guest", FEATURES.iter().filter(one(Needed::ForGuests))),
+            section("Shifted guests", FEATURES.iter().filter(one(Needed::ForMode(ModeName::Shifted)))),
+            section("Classic guests", FEATURES.iter().filter(one(Needed::ForMode(ModeName::Classic)))),
+            section("Single functions", FEATURES.iter().filter(function)),
+        ];
+        format!("{INTRODUCTION}{}", chapters.concat())
+    }
+
+    fn section<'a>(title: &str, features: impl Iterator<Item = &'a Feature>) -> String {
+        let mut lines = vec![format!("\n## {title}\n")];
+        for feature in features {
+            let (first, rest) = feature.title.split_at(1);
+            lines.push(format!("\n### {}{rest} (`{}`)\n\n", first.to_uppercase(), feature.name));
+            if let Needed::ForFunction(function) = feature.needed {
+                lines.push(format!("- for: {function}\n"));
+            }
+            lines.push(format!("- tried: {}\n", feature.how));
+            lines.push(format!("- without it: {}\n", feature.lost));
+            lines.push(format!("- way out: {}\n", feature.remedy));
+        }
+        lines.concat()
+    }
+
     #[test]
     fn names_are_unique_keys_and_texts_are_texts() {
         let names: BTreeSet<&str> = FEATURES.iter().map(|feature| feature.name).collect();
@@ -617,5 +659,15 @@ mod tests {
             }
             assert!(feature.title.len() <= 42, "{}: the table has room for 42 columns", feature.name);
         }
+    }
+
+    #[test]
+    fn the_documentation_says_the_same() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/kernel-features.md");
+        if std::env::var_os("VSERVER_WRITE_DOCS").is_some() {
+            std::fs::write(&page, as_markdown()).unwrap();
+        }
+        let written = std::fs::read_to_string(&page).unwrap();
+        assert!(written == as_markdown(), "{} is out of date; see its second paragraph", page.display());
     }
 }
