@@ -9,6 +9,14 @@ pub fn specs() -> Vec<Spec> {
     vec![
         Spec::new("harness_space_is_private", space_is_private).once(),
         Spec::new("harness_terminal", terminal).once(),
+        Spec::new("harness_sees_leaks", leave_everything).once().leaves(&[
+            "mount ",
+            "process ",
+            "cgroup ",
+            "file /run/left",
+            "file /tmp/left",
+            "link left",
+        ]),
     ]
 }
 
@@ -34,4 +42,15 @@ fn terminal(_: Mode) {
     terminal.expect("40 100");
     terminal.send("exit 7\n");
     assert_eq!(terminal.end(), 7);
+}
+
+/// One of each kind that the leak check must find.
+fn leave_everything(_: Mode) {
+    host("mount", &["-t", "tmpfs", "left", "/mnt"]).ok();
+    host("sh", &["-c", "setsid sleep 1000 </dev/null >/dev/null 2>&1 & touch /run/left /tmp/left"]).ok();
+    host("ip", &["link", "add", "left0", "type", "veth", "peer", "name", "left1"]).ok();
+    let top = std::env::var("VSERVER_CGROUP_TOP").expect("the harness sets it");
+    let make = "for m in $(grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5); do \
+                    mkdir -p $m/$0/left 2>/dev/null && made=1; done; [ -n \"$made\" ]";
+    host("bash", &["-c", make, &top]).ok();
 }

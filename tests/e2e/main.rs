@@ -2,8 +2,10 @@
 //!
 //! Names begin with the row of the acceptance table that a trial shows. How trials live: the harness's documentation.
 
+mod adversity;
 mod building;
 mod harness_itself;
+mod hooks;
 mod install;
 mod living;
 mod mounts;
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
         moving::specs(),
         rights::specs(),
         mounts::specs(),
+        hooks::specs(),
+        adversity::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
 }
