@@ -20,12 +20,29 @@ pub enum Shipped {
     ContextStart,
     /// Which entries of /proc guests see.
     VprocunhideFiles,
+    /// Which files are never shared between guests.
+    VunifyExclude,
+    /// How archives are recognised and unpacked.
+    ArchiveTypes,
+    /// Where debootstrap is fetched from when the host has none.
+    DebootstrapUri,
+    /// The mirror that Debian guests are built from.
+    DebootstrapMirror,
 }
 
 impl Shipped {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Fstab, Self::Mtab, Self::Environment, Self::ContextStart, Self::VprocunhideFiles];
+    pub const ALL: [Self; 9] = [
+        Self::Fstab,
+        Self::Mtab,
+        Self::Environment,
+        Self::ContextStart,
+        Self::VprocunhideFiles,
+        Self::VunifyExclude,
+        Self::ArchiveTypes,
+        Self::DebootstrapUri,
+        Self::DebootstrapMirror,
+    ];
 
     /// The name of the file in `defaults/`.
     pub const fn name(self) -> &'static str {
@@ -35,6 +52,10 @@ impl Shipped {
             Self::Environment => "environment",
             Self::ContextStart => "context.start",
             Self::VprocunhideFiles => "vprocunhide-files",
+            Self::VunifyExclude => "vunify-exclude",
+            Self::ArchiveTypes => "h2ext.desc",
+            Self::DebootstrapUri => "debootstrap.uri",
+            Self::DebootstrapMirror => "debootstrap.mirror",
         }
     }
 
@@ -46,6 +67,10 @@ impl Shipped {
             Self::Environment => include_str!("../../../share/defaults/environment"),
             Self::ContextStart => include_str!("../../../share/defaults/context.start"),
             Self::VprocunhideFiles => include_str!("../../../share/defaults/vprocunhide-files"),
+            Self::VunifyExclude => include_str!("../../../share/defaults/vunify-exclude"),
+            Self::ArchiveTypes => include_str!("../../../share/defaults/h2ext.desc"),
+            Self::DebootstrapUri => include_str!("../../../share/defaults/debootstrap.uri"),
+            Self::DebootstrapMirror => include_str!("../../../share/defaults/debootstrap.mirror"),
         }
     }
 

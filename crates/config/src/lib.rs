@@ -5,6 +5,7 @@
 //! there are. [`table`] is the one list of all items. Nothing here changes anything or asks the kernel for more than
 //! files.
 
+mod check;
 pub mod defaults;
 mod files;
 pub mod finding;
@@ -12,12 +13,17 @@ pub mod fstab;
 pub mod guest;
 mod hooks;
 pub mod names;
+mod not_yet;
 mod read;
 pub mod table;
 mod typo;
+pub mod visible;
 
+pub use check::{check, check_dir};
 pub use defaults::Shipped;
 pub use finding::{Finding, Kind, Severity};
 pub use guest::*;
 pub use names::{NoSuchGuest, Resolved, depends, list, list_all, marks, resolve};
+pub use not_yet::{NotYet, not_yet_honoured, not_yet_line};
 pub use read::{Reading, read};
+pub use visible::VisibleList;

@@ -76,6 +76,15 @@ pub fn read(layout: &Layout, dir: &Path) -> Reading {
     Reading { guest, findings }
 }
 
+/// What is wrong with the files in `.defaults`, of whichever guest.
+pub(crate) fn walk_defaults(layout: &Layout) -> Vec<Finding> {
+    let mut reader = Reader { files: Files::default(), layout, dir: &layout.defaults };
+    if layout.defaults.exists() {
+        reader.walk_dir(crate::table::Base::Defaults, &layout.defaults, Path::new(""), &mut Vec::new());
+    }
+    reader.files.findings
+}
+
 /// The readers with the two directories that they look in.
 struct Reader<'a> {
     files: Files,
@@ -537,7 +546,7 @@ fn integer<T: FromStr>(text: &str) -> Result<T, Wrong> {
     text.parse().map_err(|_| Wrong::new(format!("'{text}' is not a number in range")))
 }
 
-fn user_space(text: &str) -> Result<UserSpace, Wrong> {
+pub(crate) fn user_space(text: &str) -> Result<UserSpace, Wrong> {
     let mut words = text.split_ascii_whitespace();
     let (first, count) = match (words.next(), words.next(), words.next()) {
         (None, ..) => return Ok(UserSpace::Default),

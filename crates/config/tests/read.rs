@@ -441,3 +441,224 @@ fn items_without_effect_are_carried() {
     let items: Vec<_> = guest.carried.iter().map(|carried| carried.item.split('/').next().unwrap()).collect();
     assert_eq!(items, ["interfaces", "interfaces", "rlimits"]);
 }
+
+#[test]
+fn interfaces_and_their_inherited_keys() {
+    let site = Site::new();
+    site.put("interfaces/dev", "eth0\n");
+    site.put("interfaces/prefix", "25\n");
+    site.put("interfaces/bcast", "192.0.2.255\n");
+    site.put("interfaces/10/ip", "192.0.2.10\n");
+    site.put("interfaces/10/bcast", "+\n");
+    site.put("interfaces/2/ip", "192.0.2.2/24\n");
+    site.put("interfaces/2/name", "web\n");
+    site.put("interfaces/2/scope", "link\n");
+    site.put("interfaces/00/ip", "2001:db8::1/64\n");
+    site.put("interfaces/00/dev", "eth1\n");
+    site.put("interfaces/00/nodev", "");
+    site.put("interfaces/off/disabled", "");
+    site.put("interfaces/off/ip", "nonsense\n");
+    site.put("interfaces/CVS/Root", "x\n");
+    let list = site.guest().interfaces.list;
+    let keys: Vec<_> = list.iter().map(|interface| interface.key.to_str().unwrap()).collect();
+    assert_eq!(keys, ["00", "10", "2"], "byte order, without disabled ones");
+    let addresses: Vec<_> = list.iter().map(|interface| interface.address.value.to_string()).collect();
+    assert_eq!(addresses, ["2001:db8::1/64", "192.0.2.10/25", "192.0.2.2/24"], "D12: the suffix wins");
+    assert_eq!((list[0].nodev, &list[0].dev), (true, &None));
+    assert_eq!(list[1].dev.as_ref().unwrap().file, site.cfg.join("interfaces/dev"));
+    assert_eq!(list[1].bcast, None, "+ means computed");
+    assert_eq!(list[2].bcast.as_ref().unwrap().value.to_string(), "192.0.2.255");
+    assert_eq!(list[2].label.as_ref().unwrap().value, "web");
+    assert_eq!(list[2].scope.as_ref().unwrap().value, "link");
+}
+
+#[test]
+fn masks_as_measured_and_corrected() {
+    for (mask, wanted) in [
+        ("255.255.255.0", Some(Some(24))),
+        ("255.255.248.0", Some(Some(21))),
+        ("0.0.0.0", Some(None)),
+        ("24", Some(Some(24))),
+        ("255.0.255.0", None),
+        ("x", None),
+        ("33", None),
+    ] {
+        let site = Site::new();
+        site.put("interfaces/0/ip", "192.0.2.1\n");
+        site.put("interfaces/0/dev", "eth0\n");
+        site.put("interfaces/0/mask", format!("{mask}\n"));
+        let reading = site.read();
+        assert_eq!(reading.has_errors(), wanted.is_none(), "{mask}: {:?}", reading.findings);
+        assert_eq!(reading.guest.interfaces.list.first().map(|i| i.address.value.prefix), wanted, "{mask}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_interface() {
+    let site = Site::new();
+    site.put("interfaces/0/prefix", "24\n");
+    site.put("interfaces/1/ip", "192.0.2.1/24\n");
+    site.put("interfaces/1/prefix", "25\n");
+    site.put("interfaces/1/dev", "eth0\n");
+    site.put("interfaces/1/indirect", "");
+    site.put("interfaces/1/only_ip", "");
+    let findings = site.read().findings;
+    let seen: Vec<_> =
+        findings.iter().map(|finding| (site.short(finding), finding.message.as_str())).collect();
+    let at = site.cfg.join("interfaces/0");
+    assert_eq!(
+        seen,
+        [
+            (
+                "interfaces/0/dev:0 Error Missing".into(),
+                format!("No device specified for '{}'", at.display()).as_str()
+            ),
+            (
+                "interfaces/0/ip:0 Error Missing".into(),
+                format!("Can not read ip for '{}'", at.display()).as_str()
+            ),
+            ("interfaces/1/indirect:0 Error Unsupported".into(), "the dummy-device mode is not supported"),
+            (
+                "interfaces/1/ip:1 Error Conflict".into(),
+                "'192.0.2.1' says prefix length 24, the interface's own file says 25"
+            ),
+            ("interfaces/1/only_ip:0 Warning Obsolete".into(), "is obsolete"),
+        ]
+    );
+}
+
+#[test]
+fn vlan_precedence() {
+    let site = Site::new();
+    site.put("interfaces/0/ip", "192.0.2.1/24\n");
+    site.put("interfaces/0/dev", "eth0.12\n");
+    let vlan = || site.guest().interfaces.list[0].vlan;
+    assert!(!vlan());
+    site.put_default("interfaces/vlandev", "");
+    assert!(vlan());
+    site.put("interfaces/novlandev", "");
+    assert!(!vlan(), "the guest's no beats the site's yes");
+    site.put("interfaces/vlandev", "");
+    assert!(vlan(), "the guest's yes beats its no");
+    site.put("interfaces/0/novlandev", "");
+    assert!(!vlan());
+    site.put("interfaces/0/vlandev", "");
+    assert!(vlan());
+    site.put("interfaces/0/dev", "vlan12\n");
+    assert_eq!(site.findings(), ["interfaces/0/dev:1 Error BadValue"]);
+    site.put("interfaces/0/dev", "eth0\n");
+    assert!(!vlan(), "not of the form BASE.VID");
+}
+
+#[test]
+fn netns_and_the_misplaced_files() {
+    let site = Site::new();
+    site.put("netns/interfaces/0/host", "veth-web\n");
+    site.put("netns/interfaces/1/host", "veth-two\n");
+    site.put("netns/interfaces/1/guest", "lan\n");
+    site.put("netns/interfaces/2/host", "veth-3\n");
+    let netns = site.guest().netns.unwrap();
+    assert_eq!(netns.name, "web1");
+    let guests: Vec<_> = netns.interfaces.iter().map(|interface| interface.guest.to_str().unwrap()).collect();
+    assert_eq!(guests, ["geth0", "lan", "geth1"]);
+    let site = Site::new();
+    site.put("netns/interfaces/host", "veth-web\n");
+    site.put("netns/interfaces/guest", "lan\n");
+    assert_eq!(site.findings(), ["netns/interfaces/host:0 Warning Typo"]);
+    assert_eq!(site.read().guest.netns.unwrap().interfaces[0].guest, "lan");
+    site.put("nonetns", "");
+    assert_eq!(site.guest().netns, None);
+}
+
+#[test]
+fn cgroup_directories() {
+    let site = Site::new();
+    site.put_default("cgroup/name", "all\n");
+    site.put_default("cgroup/base", "guests/x\n");
+    site.put_default("cgroup/memory.max", "1G\n");
+    site.put_default("cgroup/subsys", "cpu\nmemory\n");
+    let cgroup = site.guest().cgroup;
+    assert_eq!(cgroup.name.unwrap().value, "all");
+    assert_eq!(cgroup.settings[0].0, "memory.max");
+    assert_eq!((cgroup.base.unwrap().value, cgroup.subsys.len()), ("guests/x".into(), 2));
+    site.put("cgroup/cpu.shares", "512\n");
+    site.put("cgroup/memory.limit_in_bytes", "256M\n");
+    let cgroup = site.guest().cgroup;
+    let names: Vec<_> = cgroup.settings.iter().map(|(name, _)| name.to_str().unwrap()).collect();
+    assert_eq!((cgroup.name, names), (None, vec!["cpu.shares", "memory.limit_in_bytes"]));
+    assert_eq!(site.one("cgroup/name", "../x\n").kind, Kind::BadValue);
+}
+
+#[test]
+fn sched_and_the_obsolete_schedule() {
+    let site = Site::new();
+    site.put("schedule", "10\n100\n50\n20\n500\n-3\n");
+    let sched = site.read().guest.sched;
+    assert_eq!((sched[0].values["fill-rate"].value, sched[0].values["priority-bias"].value), (10, -3));
+    site.put("schedule", "10\n100\n");
+    assert!(site.read().errors().next().unwrap().message.starts_with("Bad content in '"));
+    site.put("sched/fill-rate2", "1\n");
+    site.put("sched/prio-bias", "5\n");
+    site.put("sched/cpu1/cpu-id", "1\n");
+    let sched = site.guest().sched;
+    assert!(sched[0].idle_time && sched[0].values.contains_key("priority-bias"));
+    assert_eq!(sched[1].key.as_ref().unwrap(), "cpu1");
+    assert_eq!(site.one("sched/interval", "10.5\n").kind, Kind::BadValue);
+}
+
+#[test]
+fn disk_limits_are_complete_or_warned_about() {
+    let site = Site::new();
+    for (item, value) in [
+        ("directory", "/vservers\n"),
+        ("space_total", "1000\n"),
+        ("inodes_total", "10\n"),
+        ("reserved", "5\n"),
+    ] {
+        assert!(site.read().guest.dlimits.is_empty());
+        site.put(&format!("dlimits/0/{item}"), value);
+    }
+    let limits = site.guest().dlimits;
+    assert_eq!((limits[0].value.space_total_kib, limits[0].value.reserved_percent), (1000, 5));
+    site.put("dlimits/1/directory", "/x\n");
+    assert_eq!(site.findings(), ["dlimits/1:0 Warning Missing"]);
+    site.put("dlimits/1/disabled", "");
+    assert!(site.findings().is_empty());
+    assert_eq!(site.one("dlimits/0/space_total", "1G\n").severity, Severity::Error);
+}
+
+#[test]
+fn scripts_in_order() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new();
+    site.put("scripts/pre-start", "#!/bin/sh\n");
+    site.put("scripts/pre-start.d/10-b", "x\n");
+    site.put("scripts/pre-start.d/2-a", "x\n");
+    site.put("scripts/pre-start.d/3~", "x\n");
+    site.put_default("scripts/post-stop", "x\n");
+    fs::set_permissions(site.cfg.join("scripts/pre-start"), fs::Permissions::from_mode(0o755)).unwrap();
+    let scripts = site.guest().scripts;
+    let own = &scripts.own[&vserver_config::Flavour::PreStart];
+    let seen: Vec<_> =
+        own.iter().map(|s| (s.path.file_name().unwrap().to_str().unwrap(), s.executable)).collect();
+    assert_eq!(seen, [("pre-start", true), ("10-b", false), ("2-a", false)]);
+    assert_eq!(scripts.defaults.len(), 1);
+}
+
+#[test]
+fn vshelper_precedence() {
+    let site = Site::new();
+    site.put_default("apps/vshelper/restart", "#!/bin/sh\n");
+    site.put_default("apps/vshelper/action", "site\n");
+    site.put_default("apps/vshelper/sync-timeout", "7\n");
+    let vshelper = site.guest().vshelper;
+    assert_eq!(
+        (vshelper.action.to_str(), vshelper.handlers.len(), vshelper.sync_timeout.as_secs()),
+        (Some("site"), 1, 7)
+    );
+    site.put("apps/vshelper/action", "own\n");
+    site.put("apps/vshelper/halt", "#!/bin/sh\n");
+    let vshelper = site.guest().vshelper;
+    assert_eq!(vshelper.action, "own");
+    assert_eq!(vshelper.handlers, [("halt".to_owned(), site.cfg.join("apps/vshelper/halt"))]);
+}

@@ -275,6 +275,8 @@ impl Reader<'_> {
                     };
                     limits.push(directory.map(|_| limit));
                 }
+                // A value that is there and wrong has been reported as such.
+                _ if self.files.findings.iter().any(|finding| finding.file.starts_with(&dir)) => {}
                 _ => self.files.found(
                     Finding::warning(Kind::Missing, dir, "the disk limit is incomplete and not used")
                         .hint("it needs directory, space_total, inodes_total and reserved"),

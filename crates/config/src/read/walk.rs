@@ -33,7 +33,14 @@ impl Reader<'_> {
         carried
     }
 
-    fn walk_dir(&mut self, base: Base, dir: &Path, relative: &Path, carried: &mut Vec<Carried>) {
+    pub(super) fn walk_dir(&mut self, base: Base, dir: &Path, relative: &Path, carried: &mut Vec<Carried>) {
+        // An address or disk limit that is switched off asks for nothing.
+        let mut nothing = Vec::new();
+        let carried = if dir.join("disabled").exists() && relative.iter().count() == 2 {
+            &mut nothing
+        } else {
+            carried
+        };
         for name in self.files.all_names(dir) {
             if is_skipped_entry(&name) {
                 continue;
