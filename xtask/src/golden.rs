@@ -2,11 +2,9 @@
 
 use crate::shell::{Outcome, cargo, run};
 
-/// Compares with `tests/golden/cases`, or, with `--write`, replaces what is there.
+/// Compares with `crates/cli/tests/golden`, or, with `--write`, replaces what is there.
 pub fn cases(words: &[String]) -> Outcome {
-    run(&mut cargo(&["build", "--locked", "--quiet", "--package", "vserver"]))?;
-    let mut test =
-        cargo(&["test", "--locked", "--quiet", "--package", "vserver-e2e", "--test", "golden", "--"]);
+    let mut test = cargo(&["test", "--locked", "--quiet", "--package", "vserver", "--test", "golden", "--"]);
     for word in words {
         match word.as_str() {
             "--write" => test.env("GOLDEN_WRITE", "1"),

@@ -1,30 +1,15 @@
 //! `cargo xtask test`: everything.
 
-use crate::shell::{Duties, Outcome, cargo, is_root, run, workspace};
+use crate::shell::{Duties, Outcome, cargo, is_root, run};
 use crate::{e2e, prepare};
 
 /// Runs all kinds of tests of `CONTRIBUTING.md`, past failures.
 pub fn run_everything() -> Outcome {
     let mut duties = Duties::new();
     duties.attempt("what the tests need", || prepare::packages(&[]));
-    duties.attempt("unit, property and kernel tests", || {
+    duties.attempt("unit, property, golden, kernel and short fuzz tests", || {
         run(&mut cargo(&["test", "--locked", "--workspace", "--exclude", "vserver-e2e"]))
     });
-    if workspace().join("fuzz/Cargo.toml").is_file() {
-        duties.attempt("fuzz targets, briefly", || {
-            run(&mut cargo(&[
-                "run",
-                "--locked",
-                "--quiet",
-                "--package",
-                "vserver-fuzz",
-                "--",
-                "--seconds",
-                "30",
-            ]))
-        });
-    }
-    duties.attempt("golden tests", || crate::golden::cases(&[]));
     duties.attempt("end-to-end tests", || e2e::trials(&[]));
     if !is_root() {
         duties.note("not root: kernel and end-to-end tests were ignored");
