@@ -21,7 +21,7 @@ pub fn number(layout: &Layout, typed: &OsStr) -> Result<u32, Failure> {
         return Ok(number);
     }
     let name = typed.as_bytes().strip_prefix(b":").map_or(typed, OsStr::from_bytes);
-    let Some(guest) = guests::find(layout, name) else { return Err(guests::not_found(layout, name)) };
+    let guest = guests::find(layout, name).map_err(guests::not_found)?;
     if let Some(running) = life::of(layout, &guest) {
         return Ok(running.xid);
     }
@@ -61,7 +61,7 @@ fn own(layout: &Layout) -> Result<u32, Failure> {
     let name = processes::guest_of(layout, 0).map_err(Failure::of)?;
     Ok(life::all(layout)
         .into_iter()
-        .find(|running| Some(&running.name) == name.as_ref())
+        .find(|running| Some(running.name.as_os_str()) == name.as_deref())
         .map_or(0, |r| r.xid))
 }
 
@@ -79,13 +79,15 @@ impl Names {
     /// The context of a process whose cgroup names `guest`: 0 on the host. A guest without a record has no number
     /// any more: what is left of it is shown with the host.
     pub fn xid_of(&self, guest: Option<&OsStr>) -> u32 {
-        guest.and_then(|name| self.running.iter().find(|running| running.name == name)).map_or(0, |r| r.xid)
+        guest
+            .and_then(|name| self.running.iter().find(|running| running.name.as_os_str() == name))
+            .map_or(0, |r| r.xid)
     }
 
     /// The displayed name of a context; empty when unknown.
     pub fn name_of(&self, xid: u32) -> OsString {
         match self.running.iter().find(|running| running.xid == xid) {
-            Some(running) => GuestDir::at(running.dir.clone()).display_name(),
+            Some(running) => running.display_name.clone(),
             None => OsString::new(),
         }
     }

@@ -2,37 +2,25 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
+use vserver_config::{NoSuchGuest, Resolved};
+use vserver_model::{GuestName, Layout};
+
+use crate::life;
 use crate::report::Failure;
-use vserver_model::Layout;
 
 /// One guest's configuration directory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestDir {
     /// The directory's own name.
-    pub name: OsString,
+    pub name: GuestName,
     /// The directory, absolute.
     pub dir: PathBuf,
 }
 
-/// The directory of the guests could not be listed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot list the guests in {}", dir.display())]
-pub struct ListError {
-    dir: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
 impl GuestDir {
-    /// The guest whose configuration directory is `dir`.
-    pub fn at(dir: PathBuf) -> Self {
-        Self { name: dir.file_name().unwrap_or(OsStr::new("/")).to_owned(), dir }
-    }
-
     /// What `vserver-stat` and the messages call it: the file `name` (its first 1023 bytes without newlines at the
     /// end), else the directory's name.
     pub fn display_name(&self) -> OsString {
@@ -42,15 +30,15 @@ impl GuestDir {
                 while bytes.last() == Some(&b'\n') {
                     bytes.pop();
                 }
-                if bytes.is_empty() { self.name.clone() } else { OsString::from_vec(bytes) }
+                if bytes.is_empty() { self.name.as_os_str().to_owned() } else { OsString::from_vec(bytes) }
             }
-            Err(_) => self.name.clone(),
+            Err(_) => self.name.as_os_str().to_owned(),
         }
     }
 
     /// The name for a message.
     pub fn shown(&self) -> String {
-        self.name.to_string_lossy().into_owned()
+        self.name.to_string()
     }
 
     /// Whether the file or directory exists below the configuration directory.
@@ -67,105 +55,44 @@ impl GuestDir {
     }
 }
 
-/// The guest that `typed` names: a path that starts with `/`, `./` or `../`, else a name below the configuration
-/// directory. `None`: no such guest.
+/// The guest that `typed` names: a path that starts with `/`, `./` or `../`, a name below the configuration
+/// directory, or the number of a running context.
 ///
 /// A relative path counts from where the outermost command was started (`INIT_CWD`).
-pub fn find(layout: &Layout, typed: &OsStr) -> Option<GuestDir> {
-    let bytes = typed.as_bytes();
-    if bytes.is_empty() {
-        return None;
-    }
-    let has_vdir =
-        |dir: &Path| dir.join("vdir").symlink_metadata().is_ok_and(|m| m.is_dir() || m.is_symlink());
-    if [&b"/"[..], b"./", b"../"].iter().any(|start| bytes.starts_with(start)) {
-        let start =
-            std::env::var_os("INIT_CWD").map(PathBuf::from).or_else(|| std::env::current_dir().ok())?;
-        let dir = start.join(typed);
-        if has_vdir(&dir) {
-            return Some(GuestDir::at(fs::canonicalize(&dir).unwrap_or(dir)));
+///
+/// # Errors
+/// [`NoSuchGuest`] says what was looked for.
+pub fn find(layout: &Layout, typed: &OsStr) -> Result<GuestDir, NoSuchGuest> {
+    let start = std::env::var_os("INIT_CWD").map(PathBuf::from).or_else(|| std::env::current_dir().ok());
+    let bad = || NoSuchGuest::BadName(typed.to_owned());
+    match vserver_config::resolve(layout, typed, &start.unwrap_or_default())? {
+        Resolved::Guest(dir) => {
+            let name = dir.file_name().and_then(|name| GuestName::new(name).ok()).ok_or_else(bad)?;
+            // Any directory can be typed as a path; only one with a vdir is a guest's: `delete` must not take /etc.
+            if dir.parent() != Some(&layout.confdir) && dir.join("vdir").symlink_metadata().is_err() {
+                return Err(NoSuchGuest::Missing { name: typed.to_owned(), dir });
+            }
+            Ok(GuestDir { name, dir })
         }
+        Resolved::MaybeXid(xid) => match life::by_xid(layout, xid) {
+            Some(running) => Ok(GuestDir { name: running.name, dir: running.dir }),
+            None => Err(NoSuchGuest::Missing { name: typed.to_owned(), dir: layout.confdir.join(typed) }),
+        },
     }
-    // A name is one component: `web1/../../x` must not lead out of the directory of the guests.
-    let name = Path::new(typed);
-    if name.components().count() != 1 || bytes.starts_with(b".") || bytes.contains(&b'/') {
-        return None;
-    }
-    let dir = layout.confdir.join(name);
-    dir.is_dir().then(|| GuestDir::at(dir))
 }
 
-/// Every guest below the configuration directory in byte order; one without `vdir` is no guest yet. No directory
-/// at all: no guests.
-pub fn all(layout: &Layout) -> Result<Vec<GuestDir>, ListError> {
-    let base = layout.confdir.clone();
-    let fail = |source| ListError { dir: base.clone(), source };
-    let entries = match fs::read_dir(&base) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(fail(error)),
-    };
-    let mut guests = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(fail)?.file_name();
-        if name.as_bytes().starts_with(b".") {
-            continue;
-        }
-        let guest = GuestDir::at(base.join(name));
-        if guest.has("vdir") {
-            guests.push(guest);
-        }
-    }
-    guests.sort();
-    Ok(guests)
+/// Every configured guest in byte order.
+pub fn all(layout: &Layout) -> Vec<GuestDir> {
+    let names = vserver_config::list_all(layout);
+    names.into_iter().map(|name| GuestDir { dir: layout.config_of(&name), name }).collect()
 }
 
-/// The failure when `find` found nothing, with the nearest name there is.
-pub fn not_found(layout: &Layout, typed: &OsStr) -> Failure {
-    let text = format!("no guest named \"{}\"", typed.display());
-    let failure = Failure::plain(text);
-    match nearest(layout, typed) {
-        Some(name) => failure.hint(format!("did you mean \"{}\"?", name.display())),
+/// The failure when `find` found nothing, with the way out.
+pub fn not_found(error: NoSuchGuest) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::of(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
         None => failure,
-    }
-}
-
-/// The guest whose name differs from `typed` by at most two edits.
-pub fn nearest(layout: &Layout, typed: &OsStr) -> Option<OsString> {
-    let guests = all(layout).ok()?;
-    let far = |guest: &GuestDir| distance(guest.name.as_bytes(), typed.as_bytes());
-    guests
-        .iter()
-        .map(|guest| (far(guest), guest))
-        .filter(|(far, _)| *far <= 2)
-        .min()
-        .map(|(_, g)| g.name.clone())
-}
-
-/// How many bytes must be put in, taken out or changed to make `a` of `b`.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!(distance(b"web1", b"web1"), 0);
-        assert_eq!(distance(b"web1", b"web"), 1);
-        assert_eq!(distance(b"wbe1", b"web1"), 2);
-        assert_eq!(distance(b"", b"abc"), 3);
     }
 }

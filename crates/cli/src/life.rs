@@ -11,13 +11,15 @@ use crate::report::{Exit, Failure};
 use crate::table::Globals;
 use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::{Fault, uts};
-use vserver_model::Layout;
+use vserver_model::{GuestName, Layout};
 
 /// A running guest, as its record tells.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// Its name: the configuration directory's when it was started.
-    pub name: OsString,
+    pub name: GuestName,
+    /// What the lists call it.
+    pub display_name: OsString,
     /// Its context number.
     pub xid: u32,
     /// Its configuration directory.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use vserver_model::{Layout, Xid};
 
 use crate::context;
-use crate::guests::{self, GuestDir};
+use crate::guests;
 use crate::report::{Exit, Failure};
 use crate::table::{Call, Command, Complete, JSON, Opt, Reading};
 
@@ -64,7 +64,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if files.is_empty() {
         files.push(PathBuf::from("."));
     }
-    let names = owners(&call.layout)?;
+    let names = owners(&call.layout);
     let mut walk = Walk { call, names, lines: Vec::new(), failed: false };
     for file in files {
         match fs::symlink_metadata(&file) {
@@ -80,12 +80,9 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 }
 
 /// The guest's name for each context number that a configuration fixes.
-fn owners(layout: &Layout) -> Result<HashMap<u32, OsString>, Failure> {
-    let guests = guests::all(layout).map_err(Failure::of)?;
-    Ok(guests
-        .iter()
-        .filter_map(|guest| Some((context::fixed(guest)?, GuestDir::display_name(guest))))
-        .collect())
+fn owners(layout: &Layout) -> HashMap<u32, OsString> {
+    let guests = guests::all(layout);
+    guests.iter().filter_map(|guest| Some((context::fixed(guest)?, guest.display_name()))).collect()
 }
 
 impl Walk<'_> {

@@ -100,5 +100,5 @@ fn one(call: &Call, guest: Option<&Running>, operand: &OsString, signal: i32) ->
 const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
 
 fn is_in(call: &Call, guest: &Running, pid: i32) -> bool {
-    processes::guest_of(&call.layout, pid).is_ok_and(|name| name.as_ref() == Some(&guest.name))
+    processes::guest_of(&call.layout, pid).is_ok_and(|name| name.as_deref() == Some(guest.name.as_os_str()))
 }

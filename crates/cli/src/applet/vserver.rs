@@ -2,7 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use vserver_config::NoSuchGuest;
+use vserver_model::GuestName;
 
 use crate::args::{self, Wish};
 use crate::guests::{self, GuestDir};
@@ -106,10 +109,11 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     let verb = if operands.is_empty() { None } else { Some(operands.remove(0)) };
     let verb = verb.as_deref().and_then(OsStr::to_str).and_then(table::verb);
     let building = verb.is_some_and(|verb| verb.name == "build");
-    let guest = match find(call, &name) {
-        Some(guest) => guest,
-        None if building => GuestDir { dir: call.layout.confdir.join(&name), name: name.clone() },
-        None => return Err(no_setup(call, &name)),
+    let guest = match guests::find(&call.layout, &name) {
+        Ok(guest) => guest,
+        Err(NoSuchGuest::Missing { dir, .. }) if building => to_build(&name, dir)?,
+        Err(error @ NoSuchGuest::Legacy(_)) => return Err(guests::not_found(error)),
+        Err(error) => return Err(no_setup(call, &name, &error)),
     };
     let Some(verb) = verb else { return Err(Failure::fixed(USAGE, 2)) };
     let who = format!("vserver {} {}", guest.shown(), verb.name);
@@ -118,8 +122,8 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 
 /// One name a line: what completion scripts ask for at every press of the key.
 fn list_guests(call: &mut Call) -> Result<Exit, Failure> {
-    for guest in guests::all(&call.layout).map_err(Failure::of)? {
-        call.out.line(&guest.name)?;
+    for guest in guests::all(&call.layout) {
+        call.out.line(guest.name.as_os_str())?;
     }
     Ok(Exit::OK)
 }
@@ -189,20 +193,18 @@ fn globals(call: &Call) -> Globals {
     }
 }
 
-/// The guest by its name or path, else by the number of its running context.
-fn find(call: &Call, name: &OsStr) -> Option<GuestDir> {
-    guests::find(&call.layout, name)
+/// A guest that does not exist yet.
+fn to_build(name: &OsStr, dir: PathBuf) -> Result<GuestDir, Failure> {
+    let last = dir.file_name().unwrap_or(name);
+    Ok(GuestDir { name: GuestName::new(last).map_err(Failure::of)?, dir })
 }
 
-fn no_setup(call: &Call, name: &OsStr) -> Failure {
+fn no_setup(call: &Call, name: &OsStr, error: &NoSuchGuest) -> Failure {
     let dir = call.layout.confdir.join(name);
-    let spelling = match guests::nearest(&call.layout, name) {
-        Some(near) => format!("Check the spelling: there is a guest named '{}'", near.display()),
-        None => "Check the spelling: 'vserver list' shows all guests".to_owned(),
-    };
+    let spelling = error.hint().unwrap_or_else(|| "\"vserver list\" shows the guests that exist".to_owned());
     Failure::fixed(
         format!(
-            "Can not find a vserver-setup at '{}/'.\n\n  * {spelling}\n  * To make a new guest: \
+            "Can not find a vserver-setup at '{}/'.\n\n  * Check the spelling: {spelling}\n  * To make a new guest: \
              'vserver {} build --help'\n  * Everything else: 'vserver --help'",
             dir.display(),
             name.display()

@@ -1,7 +1,6 @@
 //! `vserver-info`: single facts about guests, contexts and processes, for scripts.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -110,12 +109,8 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
         return Err(Failure::plain(format!("unknown tag '{tag}'")).hint("vserver-info -l lists the tags"));
     };
     if tag == "SYSINFO" && call.given.has("--json") {
-        let facts: serde_json::Map<String, serde_json::Value> = facts(call)
-            .into_iter()
-            .flat_map(|(_, rows)| rows)
-            .map(|(k, v)| (k.to_owned(), v.into()))
-            .collect();
-        call.out.json(&facts)?;
+        let host = vserver_host::Host::quick().map_err(Failure::of)?;
+        call.out.json(&host)?;
         return Ok(Exit::OK);
     }
     if tag == "XIDTYPE" && operands.len() > 3 {
@@ -135,7 +130,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 }
 
 fn guest(call: &Call, object: &OsStr) -> Option<GuestDir> {
-    guests::find(&call.layout, object)
+    guests::find(&call.layout, object).ok()
 }
 
 fn context_of(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
@@ -199,7 +194,8 @@ enum Place {
 fn place_of(call: &Call, object: &OsStr) -> Option<Place> {
     let pid = if object == "self" { 0 } else { i32::try_from(context::decimal(object)?).ok()? };
     let name = processes::guest_of(&call.layout, pid).ok()?;
-    let guest = life::all(&call.layout).into_iter().find(|running| Some(&running.name) == name.as_ref());
+    let guest =
+        life::all(&call.layout).into_iter().find(|running| Some(running.name.as_os_str()) == name.as_deref());
     Some(guest.map_or(Place::Host, Place::Guest))
 }
 
@@ -221,7 +217,9 @@ fn tag(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
     Some(match place_of(call, object)? {
         Place::Host => number(0),
         Place::Guest(running) => {
-            let fixed = GuestDir::at(running.dir).first_line("tag").and_then(|text| text.parse().ok());
+            let fixed = GuestDir { name: running.name, dir: running.dir }
+                .first_line("tag")
+                .and_then(|text| text.parse().ok());
             number(fixed.unwrap_or(running.xid))
         }
     })
@@ -232,12 +230,9 @@ fn never(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString
     None
 }
 
-/// The version of the interface whose command lines and trees this implementation keeps: that of patch 2.3.
-const API_VERSION: &str = "0x00020308";
-
 #[expect(clippy::unnecessary_wraps, reason = "one signature for all answers")]
 fn apiver(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
-    Some(API_VERSION.into())
+    Some(format!("{:#010x}", vserver_host::VS_API).into())
 }
 
 fn uts(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
@@ -252,67 +247,9 @@ fn uts(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
     Some(OsString::from_vec(all.join(&b' ')))
 }
 
-type Rows = Vec<(&'static str, String)>;
-
-fn facts(call: &Call) -> Vec<(&'static str, Rows)> {
-    let names = life::own_uts();
-    let layout = &call.layout;
-    let path = |path: &std::path::Path| path.display().to_string();
-    let yes = |exists: bool| if exists { "yes" } else { "no" }.to_owned();
-    let namespace = |kind: &str| yes(std::path::Path::new("/proc/self/ns").join(kind).exists());
-    vec![
-        (
-            "Versions",
-            vec![
-                ("Kernel", names.release.to_string_lossy().into_owned()),
-                ("VS-API", API_VERSION.to_owned()),
-                ("VCI", "none; stock kernel, no patch".to_owned()),
-                (
-                    "util-vserver",
-                    format!("vserver {}; {}", env!("CARGO_PKG_VERSION"), names.machine.display()),
-                ),
-            ],
-        ),
-        (
-            "Features",
-            vec![
-                ("mount namespaces", namespace("mnt")),
-                ("pid namespaces", namespace("pid")),
-                ("user namespaces", namespace("user")),
-                ("cgroup namespaces", namespace("cgroup")),
-                ("time namespaces", namespace("time")),
-                (
-                    "cgroup2",
-                    yes(fs::read_to_string("/proc/filesystems").is_ok_and(|all| all.contains("\tcgroup2\n"))),
-                ),
-            ],
-        ),
-        (
-            "Paths",
-            vec![
-                ("prefix", "/usr".to_owned()),
-                ("cfg-Directory", path(&layout.confdir)),
-                ("pkgstate-Directory", path(&layout.rundir)),
-                ("vserver-Rootdir", path(&layout.vdirbase)),
-                ("cache-Directory", path(&layout.cachebase)),
-                ("lock-Directory", path(&layout.lockdir)),
-            ],
-        ),
-    ]
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "one signature for all answers")]
 fn sysinfo(call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
-    let mut text = String::new();
-    for (number, (title, rows)) in facts(call).into_iter().enumerate() {
-        let gap = if number == 0 { "" } else { "\n" };
-        write!(text, "{gap}{title}:").expect("a String takes all");
-        for (label, value) in rows {
-            write!(text, "\n{label:>25}: {value}").expect("a String takes all");
-        }
-        text.push('\n');
-    }
-    Some(text.trim_end().to_owned().into())
+    let host = vserver_host::Host::quick().ok()?;
+    Some(vserver_host::sysinfo(&host, &call.layout).trim_end().to_owned().into())
 }
 
 fn feature(_call: &Call, _object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {

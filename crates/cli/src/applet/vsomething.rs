@@ -5,8 +5,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command as Child;
 
-use vserver_model::name::is_backup_name;
-
 use crate::applet::vps::exit_of;
 use crate::args::{self, Given, Wish};
 use crate::guests::{self, GuestDir};
@@ -64,7 +62,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
         wish => return crate::answer(call.command, "", &wish, &mut call.out),
     };
     let mut guests = filters.operands.clone();
-    guests.extend(filtered(call, &filters)?);
+    guests.extend(filtered(call, &filters));
     let title = std::env::var_os("VSOMETHING_TITLE").unwrap_or_else(|| program.clone());
     let headers = guests.len() > 1 && !call.given.has("--quiet");
     let mut exit = Exit::Code(255);
@@ -103,31 +101,29 @@ fn split(mut rest: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
     }
 }
 
-fn filtered(call: &Call, filters: &Given) -> Result<Vec<OsString>, Failure> {
+fn filtered(call: &Call, filters: &Given) -> Vec<OsString> {
     if filters.each().next().is_none() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let running = life::all(&call.layout);
     let is_running = |guest: &GuestDir| running.iter().any(|r| r.dir == guest.dir);
-    let candidates = guests::all(&call.layout).map_err(Failure::of)?;
+    let candidates = guests::all(&call.layout);
     let passes = |guest: &GuestDir| {
         filters.each().all(|(filter, value)| match filter {
             "--running" => is_running(guest),
             "--stopped" => !is_running(guest),
-            "--marked" => !marks(guest).is_empty(),
-            "--unmarked" => marks(guest).is_empty(),
-            "--mark" => value.is_some_and(|wanted| has_mark(&marks(guest), wanted)),
+            "--marked" => !marks(call, guest).is_empty(),
+            "--unmarked" => marks(call, guest).is_empty(),
+            "--mark" => value.is_some_and(|wanted| has_mark(&marks(call, guest), wanted)),
             _ => true,
         })
     };
-    let wanted = |guest: &GuestDir| !guest.has("disabled") && !is_backup_name(&guest.name) && passes(guest);
-    Ok(candidates.into_iter().filter(wanted).map(|guest| guest.name).collect())
+    let wanted = |guest: &GuestDir| guest.has("vdir") && !guest.has("disabled") && passes(guest);
+    candidates.into_iter().filter(wanted).map(|guest| guest.name.as_os_str().to_owned()).collect()
 }
 
-fn marks(guest: &GuestDir) -> Vec<OsString> {
-    let text = std::fs::read(guest.dir.join("apps/init/mark")).unwrap_or_default();
-    let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
+fn marks(call: &Call, guest: &GuestDir) -> Vec<OsString> {
+    vserver_config::marks(&call.layout, &guest.name)
 }
 
 /// Whether one of the wanted marks fits; `!mark` fits where the mark is absent.

@@ -1,5 +1,7 @@
 //! `vserver check-host`: what this kernel offers, what is lost without the rest, and what to do.
 
+use vserver_host::Survey;
+
 use crate::report::{Exit, Failure};
 use crate::table::{Call, Command, Complete, JSON, Reading};
 use crate::verb::stop::no_operands;
@@ -24,5 +26,8 @@ pub static COMMAND: Command = Command {
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    Err(Failure::plain("this build of vserver cannot survey the host"))
+    let survey = Survey::take(&call.layout.vdirbase).map_err(Failure::of)?;
+    let text = if call.given.has("--json") { survey.to_json() } else { survey.to_string() };
+    call.out.bytes(text.as_bytes())?;
+    Ok(Exit::Code(survey.exit_code()))
 }

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use crate::context;
 use crate::guests::{self, GuestDir};
+use crate::life;
 use crate::output::Align;
 use crate::report::{Exit, Failure};
 use crate::table::{Call, Command, Complete, JSON, Reading};
@@ -14,11 +16,10 @@ pub static COMMAND: Command = Command {
     synopsis: &["[--json]"],
     options: &[JSON],
     manual: &[
-        "One line for each directory below the configuration directory that has a vdir: name, context number, \
-         state, mark and root directory.",
+        "One line for each configuration directory: name, context number, state, mark and root directory.",
         "A guest that is itself named list is reached with a command: vserver list status.",
     ],
-    exits: &[("0", "done"), ("1", "the guests cannot be listed")],
+    exits: &[("0", "done"), ("1", "wrong use")],
     examples: &[("vserver list --json", "the same for programs")],
     error_code: 1,
     reading: Reading::Options,
@@ -39,7 +40,7 @@ struct Line {
 }
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
-    let lines: Vec<Line> = guests::all(&call.layout).map_err(Failure::of)?.iter().map(describe).collect();
+    let lines: Vec<Line> = guests::all(&call.layout).iter().map(|guest| describe(call, guest)).collect();
     if call.given.has("--json") {
         call.out.json(&lines)?;
         return Ok(Exit::OK);
@@ -68,16 +69,17 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn describe(guest: &GuestDir) -> Line {
-    let marks = guest.first_line("apps/init/mark");
+fn describe(call: &Call, guest: &GuestDir) -> Line {
+    let marks = vserver_config::marks(&call.layout, &guest.name);
+    let running = life::of(&call.layout, guest);
     let root = std::fs::read_link(guest.dir.join("vdir")).ok();
     Line {
         name: guest.shown(),
-        xid: guest.first_line("context").and_then(|text| text.parse().ok()),
-        running: false,
+        xid: running.as_ref().map(|running| running.xid).or_else(|| context::fixed(guest)),
+        running: running.is_some(),
         disabled: guest.has("disabled"),
         style: guest.first_line("apps/init/style").unwrap_or_else(|| "sysv".to_owned()),
-        marks: marks.map(|m| m.split_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
+        marks: marks.iter().map(|mark| mark.to_string_lossy().into_owned()).collect(),
         config: guest.dir.to_string_lossy().into_owned(),
         root: root.map(|root| root.to_string_lossy().into_owned()),
     }
