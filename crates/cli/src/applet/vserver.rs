@@ -200,7 +200,10 @@ fn to_build(name: &OsStr, dir: PathBuf) -> Result<GuestDir, Failure> {
 }
 
 fn no_setup(call: &Call, name: &OsStr, error: &NoSuchGuest) -> Failure {
-    let dir = call.layout.confdir.join(name);
+    let dir = match error {
+        NoSuchGuest::Missing { dir, .. } => dir.clone(),
+        _ => call.layout.confdir.join(name),
+    };
     let spelling = error.hint().unwrap_or_else(|| "\"vserver list\" shows the guests that exist".to_owned());
     Failure::fixed(
         format!(

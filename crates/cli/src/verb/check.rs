@@ -26,16 +26,16 @@ pub static COMMAND: Command = Command {
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    let reading = vserver_config::read(&call.layout, &call.guest().dir);
-    let wrong = reading.findings.iter().any(|finding| finding.severity != Severity::Note);
+    let findings = vserver_config::check_dir(&call.layout, &call.guest().dir);
+    let wrong = findings.iter().any(|finding| finding.severity != Severity::Note);
     if call.given.has("--json") {
-        call.out.json(&reading.findings)?;
+        call.out.json(&findings)?;
         return Ok(Exit::yes(!wrong));
     }
-    for finding in &reading.findings {
+    for finding in &findings {
         call.out.line(finding.to_string())?;
     }
-    if reading.findings.is_empty() && !call.globals.silent {
+    if findings.is_empty() && !call.globals.silent {
         call.out.line(format!("'{}': nothing is wrong", call.guest().name))?;
     }
     Ok(Exit::yes(!wrong))
