@@ -8,6 +8,7 @@
 //! guest owns that tree and may turn any name of it into a symbolic link at any time.
 
 pub mod beneath;
+pub mod bpf;
 pub mod caps;
 pub mod cgroup;
 mod fault;
@@ -22,6 +23,7 @@ pub mod process;
 pub mod pty;
 pub mod rlimit;
 pub mod sched;
+pub mod seccomp;
 pub mod sys;
 pub mod uts;
 

@@ -283,7 +283,7 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 
 /// Gives every signal its default action and unblocks all, as a program expects to find them.
 ///
-/// Rust's runtime ignores `SIGPIPE`, glibc's posix_spawn(3) leaves its own two signals ignored, and an ignored signal
+/// Rust's runtime ignores `SIGPIPE`, glibc's `posix_spawn(3)` leaves its own two signals ignored, and an ignored signal
 /// stays ignored across exec.
 pub fn reset_signals() -> Result<()> {
     /// Signals of the kernel: `_NSIG`, and the bytes of its signal set.

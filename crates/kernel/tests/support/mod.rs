@@ -18,6 +18,12 @@ pub enum Need {
     CgroupV2,
     /// A version 1 hierarchy.
     CgroupV1,
+    /// Device programs can be loaded.
+    DeviceProgram,
+    /// perl, whose `syscall` makes calls by number.
+    Perl,
+    /// The kernel runs i386 programs.
+    I386,
 }
 
 impl Need {
@@ -28,11 +34,19 @@ impl Need {
                 .is_ok_and(|caps| caps.effective & (1 << 21) != 0),
             Self::CgroupV2 => Hierarchies::discover().is_ok_and(|all| all.v2().is_some()),
             Self::CgroupV1 => Hierarchies::discover().is_ok_and(|all| all.iter().any(|one| !one.is_v2())),
+            Self::DeviceProgram => vserver_kernel::bpf::Program::from_rules(&[]).load().is_ok(),
+            Self::Perl => {
+                Command::new("perl").args(["-e", "1"]).status().is_ok_and(|status| status.success())
+            }
+            Self::I386 => runs_i386(),
         };
         let words = match self {
             Self::Root => "root with CAP_SYS_ADMIN",
             Self::CgroupV2 => "cgroup2",
             Self::CgroupV1 => "a cgroup version 1 hierarchy",
+            Self::DeviceProgram => "BPF device programs",
+            Self::Perl => "perl",
+            Self::I386 => "a kernel that runs i386 programs",
         };
         (!is_there).then_some(words)
     }
@@ -78,4 +92,37 @@ fn trial(name: &str, needs: &[Need]) -> Result<Completion, Failed> {
     }
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(format!("{}\n{out}{err}", output.status).into())
+}
+
+fn runs_i386() -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("getpid");
+    std::fs::write(&program, i386_program(20)).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Command::new(&program).status().is_ok()
+}
+
+/// A static i386 program that makes one system call without arguments and exits with its errno (or what is left of its
+/// answer, negated).
+#[allow(dead_code, reason = "each test file needs some of these")]
+pub fn i386_program(number: u32) -> Vec<u8> {
+    const BASE: u32 = 0x0804_8000;
+    const HEADERS: u32 = 52 + 32;
+    // mov $number,%eax; xor of ebx ecx edx esi edi; int $0x80; neg %eax; mov %eax,%ebx; mov $1,%eax; int $0x80
+    let mut code = vec![0xb8];
+    code.extend(number.to_le_bytes());
+    code.extend([0x31, 0xdb, 0x31, 0xc9, 0x31, 0xd2, 0x31, 0xf6, 0x31, 0xff, 0xcd, 0x80]);
+    code.extend([0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]);
+    let length = HEADERS + u32::try_from(code.len()).unwrap();
+    let mut file = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let halves =
+        |file: &mut Vec<u8>, values: &[u16]| file.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    let words = |file: &mut Vec<u8>, values: &[u32]| file.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    halves(&mut file, &[2, 3]); // executable, i386
+    words(&mut file, &[1, BASE + HEADERS, 52, 0, 0]); // version, entry, program headers, sections, flags
+    halves(&mut file, &[52, 32, 1, 0, 0, 0]);
+    words(&mut file, &[1, 0, BASE, BASE, length, length, 5, 0x1000]); // one segment, read and execute
+    file.extend(code);
+    file
 }

@@ -1,0 +1,119 @@
+//! Device programs on a real group.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsFd as _;
+use std::process::{Command, ExitCode};
+
+use support::{Case, Need};
+use vserver_kernel::beneath::{FileKind, Root};
+use vserver_kernel::bpf::Program;
+use vserver_kernel::bpf::device::{DeviceKind, DeviceRule};
+use vserver_kernel::cgroup::{Group, Hierarchies};
+use vserver_kernel::mount::{self, NewFs};
+
+const NEEDS: &[Need] = &[Need::Root, Need::CgroupV2, Need::DeviceProgram];
+const CASES: &[Case] = &[
+    ("only allowed devices are opened and made", NEEDS, enforced),
+    ("a program of the group above counts too", NEEDS, both_must_agree),
+    ("the same rules are loaded once and pinned", NEEDS, pinned),
+];
+
+fn main() -> ExitCode {
+    support::run(CASES)
+}
+
+const fn char_device(major: u32, minor: u32, access: (bool, bool, bool)) -> DeviceRule {
+    let (read, write, mknod) = access;
+    DeviceRule { kind: DeviceKind::Char, major: Some(major), minor: Some(minor), read, write, mknod }
+}
+
+const EVERYTHING: DeviceRule =
+    DeviceRule { kind: DeviceKind::All, major: None, minor: None, read: true, write: true, mknod: true };
+
+/// A group that the test leaves and removes at the end.
+struct Own(Group);
+
+impl Own {
+    fn enter() -> Self {
+        let hierarchies = Hierarchies::discover().unwrap();
+        let group = hierarchies.group(format!("vserver-bpf-{}", std::process::id())).child("inner");
+        group.create().unwrap();
+        group.attach(0).unwrap();
+        Self(group)
+    }
+
+    fn above(&self) -> Group {
+        self.0.hierarchies().group(self.0.name().parent().unwrap())
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.hierarchies().group(".").attach(0).unwrap();
+        self.above().remove().unwrap();
+    }
+}
+
+fn opens(path: &str, write: bool) -> Result<(), Option<i32>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(write).open(path).map(drop).map_err(|error| error.raw_os_error())
+}
+
+fn enforced() {
+    let own = Own::enter();
+    let null = char_device(1, 3, (true, true, true));
+    let zero = char_device(1, 5, (true, false, false));
+    let program = Program::from_rules(&[null, zero]).load().unwrap();
+    let dir = own.0.v2_dir_fd().unwrap().unwrap();
+    program.attach(dir.as_fd()).unwrap();
+    let denied = Err(Some(libc::EPERM));
+    assert_eq!(opens("/dev/null", true), Ok(()));
+    assert_eq!(opens("/dev/zero", false), Ok(()));
+    assert_eq!(opens("/dev/zero", true), denied);
+    assert_eq!(opens("/dev/full", false), denied);
+    let place = tempfile::tempdir().unwrap();
+    let root = Root::open(place.path()).unwrap();
+    root.mknod("null", FileKind::CharDevice, 0o666, (1, 3)).unwrap();
+    assert!(root.mknod("zero", FileKind::CharDevice, 0o666, (1, 5)).unwrap_err().is(libc::EPERM));
+    assert!(root.mknod("disk", FileKind::BlockDevice, 0o600, (1, 3)).unwrap_err().is(libc::EPERM));
+    root.mknod("fifo", FileKind::Fifo, 0o600, (0, 0)).unwrap();
+    drop(program); // the group keeps it
+    assert_eq!(opens("/dev/full", false), denied);
+    let inherited = Command::new("sh").args(["-c", "exec 2>/dev/null; : </dev/full"]).status().unwrap();
+    assert!(!inherited.success());
+}
+
+fn both_must_agree() {
+    let own = Own::enter();
+    let above = Program::from_rules(&[char_device(1, 3, (true, true, true))]).load().unwrap();
+    let inner = Program::from_rules(&[EVERYTHING]).load().unwrap();
+    let above_dir = own.above().v2_dir_fd().unwrap().unwrap();
+    above.attach(above_dir.as_fd()).unwrap();
+    inner.attach(own.0.v2_dir_fd().unwrap().unwrap().as_fd()).unwrap();
+    assert_eq!(opens("/dev/full", false), Err(Some(libc::EPERM)));
+    above.detach(above_dir.as_fd()).unwrap();
+    assert_eq!(opens("/dev/full", false), Ok(()));
+    assert!(above.detach(above_dir.as_fd()).unwrap_err().is(libc::ENOENT));
+}
+
+fn pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    NewFs::new("bpf")
+        .create()
+        .unwrap()
+        .attach_at(mount::open_directory(dir.path()).unwrap().as_fd())
+        .unwrap();
+    let names =
+        || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let program = Program::from_rules(&[EVERYTHING]);
+    drop(program.load_pinned(dir.path()).unwrap());
+    assert_eq!(names(), [program.content_name().as_str()]);
+    drop(program.load_pinned(dir.path()).unwrap());
+    drop(Program::from_rules(&[]).load_pinned(dir.path()).unwrap());
+    assert_eq!(names().len(), 2);
+    // Where nothing can be pinned the program is loaded all the same.
+    Program::from_rules(&[]).load_pinned("/proc".as_ref()).unwrap();
+}
