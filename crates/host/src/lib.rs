@@ -25,7 +25,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vserver_kernel::sys;
-use vserver_model::Layout;
 
 pub use accounts::{Conflict, ConflictKind, IdRange, Ids};
 pub use cgroups::{CgroupKind, CgroupLayout, V1Hierarchy, V2Hierarchy};
@@ -215,30 +214,6 @@ impl Host {
     pub fn sample() -> Self {
         sample::debian_12()
     }
-}
-
-/// All of `vserver check-host`: its output and its exit code.
-///
-/// The guests' directory is that of the layout which `VSERVER_PREFIX` names.
-pub fn check_host(json: bool) -> (String, u8) {
-    let survey = Layout::from_prefix(std::env::var_os("VSERVER_PREFIX").as_deref())
-        .map_err(|error| (error.to_string(), error.hint()))
-        .and_then(|layout| {
-            Survey::take(&layout.vdirbase).map_err(|error| (with_reason(&error), error.hint()))
-        });
-    match survey {
-        Ok(survey) if json => (survey.to_json(), survey.exit_code()),
-        Ok(survey) => (survey.to_string(), survey.exit_code()),
-        Err((text, hint)) => {
-            let hint = hint.map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
-            (format!("check-host: {text}\n{hint}"), 1)
-        }
-    }
-}
-
-fn with_reason(error: &HostError) -> String {
-    use std::error::Error as _;
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 impl Namespaces {
