@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use vserver_model::Layout;
 
 use crate::guests::{self, GuestDir};
-use crate::life::{self, Running};
 use crate::processes;
 use crate::report::Failure;
+use crate::running::{self, Running};
 
 /// The number behind `typed`: `self`, a decimal number (not checked), `:NAME` or a guest's name or path.
 ///
@@ -22,7 +22,7 @@ pub fn number(layout: &Layout, typed: &OsStr) -> Result<u32, Failure> {
     }
     let name = typed.as_bytes().strip_prefix(b":").map_or(typed, OsStr::from_bytes);
     let guest = guests::find(layout, name).map_err(guests::not_found)?;
-    if let Some(running) = life::of(layout, &guest) {
+    if let Some(running) = running::of(layout, &guest) {
         return Ok(running.xid);
     }
     fixed(&guest).ok_or_else(|| {
@@ -34,7 +34,7 @@ pub fn number(layout: &Layout, typed: &OsStr) -> Result<u32, Failure> {
 /// The running context behind `typed`; a failure that names it when it does not run.
 pub fn running(layout: &Layout, typed: &OsStr) -> Result<Running, Failure> {
     let number = number(layout, typed)?;
-    life::by_xid(layout, number).ok_or_else(|| not_running(number, typed))
+    running::by_xid(layout, number).ok_or_else(|| not_running(number, typed))
 }
 
 /// "context 105 (web1) is not running"
@@ -59,7 +59,7 @@ pub fn fixed(guest: &GuestDir) -> Option<u32> {
 
 fn own(layout: &Layout) -> Result<u32, Failure> {
     let name = processes::guest_of(layout, 0).map_err(Failure::of)?;
-    Ok(life::all(layout)
+    Ok(running::all(layout)
         .into_iter()
         .find(|running| Some(running.name.as_os_str()) == name.as_deref())
         .map_or(0, |r| r.xid))
@@ -73,7 +73,7 @@ pub struct Names {
 impl Names {
     /// Reads the records once.
     pub fn read(layout: &Layout) -> Self {
-        Self { running: life::all(layout) }
+        Self { running: running::all(layout) }
     }
 
     /// The context of a process whose cgroup names `guest`: 0 on the host. A guest without a record has no number

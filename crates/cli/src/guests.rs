@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use vserver_config::{NoSuchGuest, Resolved};
 use vserver_model::{GuestName, Layout};
 
-use crate::life;
 use crate::report::Failure;
+use crate::running;
 
 /// One guest's configuration directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn find(layout: &Layout, typed: &OsStr) -> Result<GuestDir, NoSuchGuest> {
             }
             Ok(GuestDir { name, dir })
         }
-        Resolved::MaybeXid(xid) => match life::by_xid(layout, xid) {
+        Resolved::MaybeXid(xid) => match running::by_xid(layout, xid) {
             Some(running) => Ok(GuestDir { name: running.name, dir: running.dir }),
             None => Err(NoSuchGuest::Missing { name: typed.to_owned(), dir: layout.confdir.join(typed) }),
         },

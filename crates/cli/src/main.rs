@@ -11,6 +11,7 @@ mod man;
 mod output;
 mod processes;
 mod report;
+mod running;
 mod table;
 mod verb;
 

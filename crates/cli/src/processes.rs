@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use vserver_kernel::proc::{Membership, Procfs, Stat};
 use vserver_model::Layout;
 
-use crate::life::Running;
+use crate::running::Running;
 
 /// One process.
 #[derive(Clone, Debug)]
@@ -43,9 +43,8 @@ pub fn scan(layout: &Layout) -> Result<Vec<Process>, vserver_kernel::Fault> {
 }
 
 /// How many tasks (threads) a guest has.
-pub fn tasks_of(layout: &Layout, guest: &Running) -> Result<u64, vserver_kernel::Fault> {
-    let name = Some(guest.name.as_os_str());
-    let own = scan(layout)?.into_iter().filter(|process| process.guest.as_deref() == name);
+pub fn tasks_of(layout: &Layout, name: &OsStr) -> Result<u64, vserver_kernel::Fault> {
+    let own = scan(layout)?.into_iter().filter(|process| process.guest.as_deref() == Some(name));
     Ok(own.map(|process| u64::from(process.stat.threads)).sum())
 }
 

@@ -95,6 +95,12 @@ impl AsRef<OsStr> for GuestName {
     }
 }
 
+impl From<GuestName> for OsString {
+    fn from(name: GuestName) -> Self {
+        name.0
+    }
+}
+
 impl AsRef<Path> for GuestName {
     fn as_ref(&self) -> &Path {
         self.as_path()

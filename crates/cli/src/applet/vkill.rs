@@ -6,9 +6,9 @@ use vserver_kernel::process::Pidfd;
 use vserver_model::signal;
 
 use crate::context;
-use crate::life::Running;
 use crate::processes;
 use crate::report::{self, Exit, Failure};
+use crate::running::Running;
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::args::{self, Given, Wish};
 use crate::context;
-use crate::life::{self, MountAsk};
 use crate::report::{self, Exit, Failure};
+use crate::running::{self, MountAsk};
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry.
@@ -76,8 +76,8 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 fn one(call: &Call, guest: &OsStr, ask: Option<&MountAsk>) -> Result<(), Failure> {
     let running = context::running(&call.layout, guest)?;
     match ask {
-        Some(ask) => life::mount(&call.layout, &running, ask),
-        None => life::mount_fstab(&call.layout, &running),
+        Some(ask) => running::mount(&call.layout, &running, ask),
+        None => running::mount_fstab(&call.layout, &running),
     }
 }
 

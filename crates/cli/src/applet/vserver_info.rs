@@ -10,9 +10,9 @@ use vserver_model::xid::XidType;
 use crate::applet::vuname;
 use crate::context;
 use crate::guests::{self, GuestDir};
-use crate::life::{self, Running};
 use crate::processes;
 use crate::report::{self, Exit, Failure};
+use crate::running::{self, Running};
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry.
@@ -136,7 +136,7 @@ fn guest(call: &Call, object: &OsStr) -> Option<GuestDir> {
 fn context_of(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
     let guest = guest(call, object)?;
     let running_only = arg.is_some_and(|arg| arg == "0" || arg.as_bytes().starts_with(b"n"));
-    let running = life::of(&call.layout, &guest).map(|running| running.xid);
+    let running = running::of(&call.layout, &guest).map(|running| running.xid);
     let fixed = if running_only { None } else { context::fixed(&guest) };
     Some(number(running.or(fixed)?))
 }
@@ -148,8 +148,8 @@ fn number(number: impl std::fmt::Display) -> OsString {
 /// The running context that the object names by number or guest.
 fn context_at(call: &Call, object: &OsStr) -> Option<Running> {
     match context::decimal(object) {
-        Some(number) => life::by_xid(&call.layout, number),
-        None => life::of(&call.layout, &guest(call, object)?),
+        Some(number) => running::by_xid(&call.layout, number),
+        None => running::of(&call.layout, &guest(call, object)?),
     }
 }
 
@@ -194,8 +194,9 @@ enum Place {
 fn place_of(call: &Call, object: &OsStr) -> Option<Place> {
     let pid = if object == "self" { 0 } else { i32::try_from(context::decimal(object)?).ok()? };
     let name = processes::guest_of(&call.layout, pid).ok()?;
-    let guest =
-        life::all(&call.layout).into_iter().find(|running| Some(running.name.as_os_str()) == name.as_deref());
+    let guest = running::all(&call.layout)
+        .into_iter()
+        .find(|running| Some(running.name.as_os_str()) == name.as_deref());
     Some(guest.map_or(Place::Host, Place::Guest))
 }
 
@@ -237,7 +238,7 @@ fn apiver(_call: &Call, _object: &OsStr, _arg: Option<&OsStr>) -> Option<OsStrin
 
 fn uts(call: &Call, object: &OsStr, arg: Option<&OsStr>) -> Option<OsString> {
     let running = context_at(call, object)?;
-    let names = life::uts_of(&running).ok()?;
+    let names = running::uts_of(&running).ok()?;
     let value = |field: &str| vuname::value(field, Some(&running), Some(&names));
     if let Some(field) = arg {
         return vuname::find_tag(field).and_then(value);

@@ -8,9 +8,9 @@ use std::process::Command as Child;
 use crate::applet::vps::exit_of;
 use crate::args::{self, Given, Wish};
 use crate::guests::{self, GuestDir};
-use crate::life;
 use crate::output::colour_on;
 use crate::report::{self, Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry.
@@ -105,7 +105,7 @@ fn filtered(call: &Call, filters: &Given) -> Vec<OsString> {
     if filters.each().next().is_none() {
         return Vec::new();
     }
-    let running = life::all(&call.layout);
+    let running = running::all(&call.layout);
     let is_running = |guest: &GuestDir| running.iter().any(|r| r.dir == guest.dir);
     let candidates = guests::all(&call.layout);
     let passes = |guest: &GuestDir| {

@@ -8,8 +8,8 @@ use vserver_kernel::ns::{self, Namespaces};
 use crate::applet::vps::exit_of;
 use crate::applet::vuname::chain;
 use crate::context;
-use crate::life;
 use crate::report::{Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry of `vnamespace`.
@@ -173,7 +173,7 @@ fn operate(call: &mut Call, which: Namespaces) -> Result<Exit, Failure> {
     match enter {
         Some(typed) => {
             let running = context::running(&call.layout, &typed)?;
-            life::enter_spaces(&call.layout, &running, which)?;
+            running::enter_spaces(&call.layout, &running, which)?;
             chain(command)
         }
         None => in_new(which, command),

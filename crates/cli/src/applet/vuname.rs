@@ -5,8 +5,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::context;
-use crate::life::{self, Running, UtsName};
 use crate::report::{self, Exit, Failure};
+use crate::running::{self, Running, UtsName};
 use crate::table::{Call, Command, Complete, JSON, Opt, Reading};
 
 /// The table entry.
@@ -57,10 +57,10 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     let tags = call.take_operands();
     let xid = context::number(&call.layout, &typed)?;
-    let running = life::by_xid(&call.layout, xid);
+    let running = running::by_xid(&call.layout, xid);
     let names = match (&running, xid) {
-        (Some(running), _) => life::uts_of(running).ok(),
-        (None, 0) => Some(life::own_uts()),
+        (Some(running), _) => running::uts_of(running).ok(),
+        (None, 0) => Some(running::own_uts()),
         (None, _) => None,
     };
     let tags: Vec<OsString> = if tags.is_empty() { TAGS.iter().map(OsString::from).collect() } else { tags };
@@ -119,8 +119,8 @@ fn set(call: &mut Call, typed: &OsStr) -> Result<Exit, Failure> {
     }
     for (tag, value) in settings {
         match tag {
-            "nodename" => life::set_nodename(&running, &value)?,
-            "domainname" => life::set_domainname(&running, &value)?,
+            "nodename" => running::set_nodename(&running, &value)?,
+            "domainname" => running::set_domainname(&running, &value)?,
             fixed => {
                 return Err(Failure::plain(format!("cannot set {fixed} of a running context")).hint(
                     format!(

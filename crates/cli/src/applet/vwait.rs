@@ -8,8 +8,8 @@ use std::time::Duration;
 use vserver_kernel::process::Pidfd;
 
 use crate::context;
-use crate::life;
 use crate::report::{self, Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry.
@@ -75,10 +75,10 @@ fn wait(call: &Call, xid: u32, typed: &OsStr, timeout: Option<Duration>) -> Outc
         let errno = fault.errno().unwrap_or(0);
         (Failure::from(fault), errno)
     };
-    let guest = life::by_xid(&call.layout, xid).ok_or_else(gone)?;
+    let guest = running::by_xid(&call.layout, xid).ok_or_else(gone)?;
     let Ok(init) = Pidfd::open(guest.init) else { return Ok((0, "FINISHED 0".to_owned())) };
     // The number may have been given to another process between the record and the descriptor.
-    if life::by_xid(&call.layout, xid).is_none() {
+    if running::by_xid(&call.layout, xid).is_none() {
         return Ok((0, "FINISHED 0".to_owned()));
     }
     if init.wait_end(timeout).map_err(fault)? {

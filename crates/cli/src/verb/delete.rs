@@ -32,7 +32,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if !call.globals.silent && !confirmed(&call.guest().shown()) {
         return Ok(Exit::Code(2));
     }
-    if life::of(&call.layout, call.guest()).is_some() {
+    if life::of(&call.layout, call.guest())?.is_some() {
         life::stop(&call.layout, call.guest(), Globals { sync: true, ..call.globals })?;
     }
     Err(Failure::plain("this build of vserver cannot remove guests"))

@@ -87,7 +87,7 @@ fn enter(call: &Call, user: Option<OsString>, command: Vec<OsString>) -> Result<
 
 /// The guest's context, or the refusal whose words are fixed.
 pub fn must_run(call: &Call) -> Result<Running, Failure> {
-    life::of(&call.layout, call.guest()).ok_or_else(|| {
+    life::of(&call.layout, call.guest())?.ok_or_else(|| {
         Failure::fixed("'vserver ... suexec' is supported for running vservers only; aborting...", 1)
     })
 }

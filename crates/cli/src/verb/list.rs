@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::context;
 use crate::guests::{self, GuestDir};
-use crate::life;
 use crate::output::Align;
 use crate::report::{Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, JSON, Reading};
 
 /// The table entry.
@@ -71,7 +71,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 
 fn describe(call: &Call, guest: &GuestDir) -> Line {
     let marks = vserver_config::marks(&call.layout, &guest.name);
-    let running = life::of(&call.layout, guest);
+    let running = running::of(&call.layout, guest);
     let root = std::fs::read_link(guest.dir.join("vdir")).ok();
     Line {
         name: guest.shown(),

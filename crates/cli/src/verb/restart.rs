@@ -50,7 +50,7 @@ fn restart(call: &mut Call) -> Result<Exit, Failure> {
 
 fn condrestart(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    if life::of(&call.layout, call.guest()).is_none() {
+    if life::of(&call.layout, call.guest())?.is_none() {
         return Ok(Exit::OK);
     }
     restart(call)

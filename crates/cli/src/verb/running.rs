@@ -22,5 +22,5 @@ pub static COMMAND: Command = Command {
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    Ok(Exit::yes(life::of(&call.layout, call.guest()).is_some()))
+    Ok(Exit::yes(life::of(&call.layout, call.guest())?.is_some()))
 }

@@ -37,10 +37,10 @@ struct Status {
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
     let name = call.guest().shown();
-    let running = life::of(&call.layout, call.guest());
+    let running = life::of(&call.layout, call.guest())?;
     let exit = if running.is_some() { Exit::OK } else { Exit::Code(3) };
     let tasks = match &running {
-        Some(guest) => Some(processes::tasks_of(&call.layout, guest).map_err(Failure::of)?),
+        Some(guest) => Some(processes::tasks_of(&call.layout, guest.name.as_os_str()).map_err(Failure::of)?),
         None => None,
     };
     if call.given.has("--json") {
