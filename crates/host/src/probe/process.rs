@@ -69,7 +69,12 @@ pub(crate) fn personality(_: &Scene) -> Tried {
 }
 
 pub(crate) fn landlock_scope(_: &Scene) -> Tried {
+    /// The first version that knows scopes.
+    const SCOPES: libc::c_long = 6;
     let abi = sys::landlock_abi()?;
+    if abi < SCOPES {
+        return missing(format!("ABI {abi}, scopes came with {SCOPES}"));
+    }
     let name = format!("vserver-check-{}", rustix::process::getpid().as_raw_nonzero());
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(unprepared("an address"))?;
     let socket = || rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None);

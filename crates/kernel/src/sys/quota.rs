@@ -28,7 +28,8 @@ impl QuotaKind {
 
 /// `Q_GETFMT` of `<linux/quota.h>`.
 const GET_FORMAT: libc::c_int = 0x0080_0004;
-/// `Q_XGETQSTAT` of `<linux/dqblk_xfs.h>`, and the flags of its answer that say accounting is on, by kind.
+/// `Q_XGETQSTAT` of `<linux/dqblk_xfs.h>`, which every file system with quota answers, and the flags of the answer
+/// that say accounting is on, by kind.
 const XFS_GET_STATE: libc::c_int = 0x5805;
 const XFS_ACCOUNTING: [u16; 3] = [1 << 0, 1 << 2, 1 << 4];
 
@@ -49,19 +50,20 @@ pub fn quota_is_on(dir: BorrowedFd<'_>, kind: QuotaKind) -> Result<()> {
             libc::syscall(number, dir.as_raw_fd(), command(subcommand), 0, answer.as_mut_ptr())
         })
     };
-    match ask(GET_FORMAT) {
-        // xfs, which keeps its quota itself, has no format to tell.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            ask(XFS_GET_STATE).blame_with("quotactl_fd(2)", object)?;
+    match ask(XFS_GET_STATE) {
+        Ok(_) => {
             // struct fs_quota_stat: version (1 byte), padding, flags (2 bytes).
             let [_, _, low, high, ..] = answer[0].to_ne_bytes();
-            let flags = u16::from_ne_bytes([low, high]);
             let index = usize::try_from(kind.number()).expect("0 to 2");
-            if flags & XFS_ACCOUNTING[index] == 0 {
-                return Err(crate::Fault::from_errno("quotactl_fd(2)", object(), libc::ESRCH));
+            if u16::from_ne_bytes([low, high]) & XFS_ACCOUNTING[index] != 0 {
+                return Ok(());
             }
-            Ok(())
+            Err(crate::Fault::from_errno("quotactl_fd(2)", object(), libc::ESRCH))
         }
-        other => other.map(drop).blame_with("quotactl_fd(2)", object),
+        // Off for every kind, or not known to this file system: this call tells the two apart.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            ask(GET_FORMAT).map(drop).blame_with("quotactl_fd(2)", object)
+        }
+        Err(error) => Err(error).blame("quotactl_fd(2)", object()),
     }
 }
