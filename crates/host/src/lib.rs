@@ -34,9 +34,6 @@ pub use procfs::{EntryKind, ProcEntry, ProcTree};
 pub use show::{COMPATIBLE_WITH, VCI, VS_API, sysinfo};
 pub use survey::{Checked, Survey, Verdict};
 
-/// Where the programs that all guests share are pinned, when a BPF file system is mounted at its usual place.
-pub const BPFFS_DIRECTORY: &str = "/sys/fs/bpf/vserver";
-
 /// Why the machine could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
