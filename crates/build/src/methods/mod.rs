@@ -1,0 +1,4 @@
+//! The build methods, one file each.
+
+pub mod skeleton;
+pub mod template;
