@@ -85,7 +85,14 @@ fn bash() -> String {
         bash_arm(&mut out, verb);
     }
     put(&mut out, "    esac\n}");
-    let own = PROGRAMS.iter().find(|c| c.name == "vserver").map_or(String::new(), |c| option_words(c));
+    let vserver = &crate::applet::vserver::COMMAND;
+    let own = option_words(vserver);
+    let values: String = visible(vserver)
+        .filter_map(|opt| Some((opt, opt.value?)))
+        .map(|(opt, value)| {
+            format!("        {}) {}; return ;;\n", opt.names.join("|"), bash_reply(value.complete))
+        })
+        .collect();
     put(
         &mut out,
         &format!(
@@ -98,7 +105,9 @@ fn bash() -> String {
         if [[ -n $name ]]; then verb=${{COMP_WORDS[i]}}; break; fi
         [[ ${{COMP_WORDS[i]}} == -* ]] || name=${{COMP_WORDS[i]}}
     done
-    if [[ -z $name ]]; then
+    if [[ -z $name || $prev == --completion || $prev == --generate-man ]]; then
+        case $prev in
+{values}        esac
         if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "{own}" -- "$cur"))
         else COMPREPLY=($(compgen -W "{words} $(vserver --list-guests 2>/dev/null)" -- "$cur")); fi
     elif [[ " {words} " == *" $name "* && -z $verb ]]; then _vserver_command "$cur" "$prev" "$name"
@@ -109,6 +118,7 @@ complete -F _vserver {programs}"#,
             words = names(WORDS),
             verbs = names(VERBS),
             programs = names(PROGRAMS),
+            values = values,
         ),
     );
     out
@@ -149,15 +159,15 @@ fn zsh() -> String {
         &mut out,
         &format!(
             r#"_vserver() {{
-  local -a verbs words_without options
+  local -a verbs words_without flags
   local i=2
   if [[ $service != vserver ]]; then _vserver_one program:$service; return; fi
   verbs=({verbs})
   words_without=({words})
-  options=({options})
+  flags=({options})
   while (( i < CURRENT )) && [[ $words[i] == -* ]]; do (( i++ )); done
   if (( i >= CURRENT )); then
-    if [[ $PREFIX == -* ]]; then compadd -a options; return; fi
+    if [[ $PREFIX == -* ]]; then compadd -a flags; return; fi
     _describe command words_without
     _vserver_guests
   elif [[ " {plain} " == *" $words[i] "* ]]; then
@@ -190,7 +200,7 @@ fn zsh_action(complete: Complete) -> String {
 
 /// Text inside `'…[…]'`: no quote, bracket or colon may end it.
 fn zsh_quote(text: &str) -> String {
-    text.replace('\'', "").replace('[', "(").replace(']', ")").replace(':', "\\:")
+    text.replace('\'', "'\\''").replace('[', "(").replace(']', ")").replace(':', "\\:")
 }
 
 fn fish() -> String {

@@ -122,11 +122,19 @@ fn die_by(signal: i32) -> ExitCode {
 
 /// Events go to the standard error, and only those that `VSERVER_LOG` asks for (`debug`, `vserver_run=trace`).
 fn start_log() {
-    let Some(filter) = std::env::var_os("VSERVER_LOG") else { return };
-    let filter = tracing_subscriber::EnvFilter::new(filter.to_string_lossy());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    if let Some(filter) = std::env::var_os("VSERVER_LOG") {
+        log(&filter.to_string_lossy());
+    }
+}
+
+/// Events that `filter` asks for go to the standard error from here on, unless a log was started before.
+pub(crate) fn log(filter: &str) {
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_ansi(output::colour_on(&std::io::stderr()))
-        .init();
+        .try_init();
+    if started.is_err() {
+        tracing::debug!(filter, "the log is on already: VSERVER_LOG decides what it shows");
+    }
 }

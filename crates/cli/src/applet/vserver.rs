@@ -81,6 +81,9 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
+    if call.given.has("--debug") {
+        crate::log("debug");
+    }
     if call.given.has("--list-guests") {
         return list_guests(call);
     }
