@@ -213,4 +213,31 @@ mod tests {
         assert_eq!(run(&["--xid"]).unwrap_err(), "option '--xid' requires an argument");
         assert_eq!(run(&["--quiet=1"]).unwrap_err(), "option '--quiet' doesn't allow an argument");
     }
+
+    fn any_word() -> impl proptest::strategy::Strategy<Value = OsString> {
+        use proptest::prelude::*;
+        use std::os::unix::ffi::OsStringExt;
+        let own: Vec<&'static str> = crate::table::PROGRAMS
+            .iter()
+            .flat_map(|command| command.options)
+            .flat_map(|opt| opt.names.iter().copied())
+            .chain(["--", "-", "--=", "-=", "--help", "web1"])
+            .collect();
+        prop_oneof![
+            proptest::sample::select(own).prop_map(OsString::from),
+            proptest::collection::vec(1_u8.., 0..6).prop_map(OsString::from_vec),
+        ]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_words_are_sorted_or_refused(words in proptest::collection::vec(any_word(), 0..6)) {
+            for command in crate::table::PROGRAMS {
+                if let Ok(Wish::Run(given)) = read(command, words.clone()) {
+                    // What is not an option or its value is handed on, in its order.
+                    proptest::prop_assert!(words.ends_with(&given.operands), "{}", command.name);
+                }
+            }
+        }
+    }
 }

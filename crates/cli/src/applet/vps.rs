@@ -233,4 +233,14 @@ mod tests {
         );
         assert_eq!(insert(b"PID", 3, b"CONTEXT"), b"PID CONTEXT             ");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_byte_of_a_line_is_lost(line: Vec<u8>, end in 0_usize..40, label in "[ -~]{0,30}") {
+            let wide = insert(&line, end, label.as_bytes());
+            let cut = (end + 1).min(line.len());
+            proptest::prop_assert!(wide.starts_with(&line[..cut]) && wide.ends_with(&line[cut..]));
+            proptest::prop_assert!(wide.len() > end + 20);
+        }
+    }
 }
