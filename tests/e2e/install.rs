@@ -61,7 +61,7 @@ fn documentation(_: Mode) {
 fn check_host(_: Mode) {
     let text = vserver(&["check-host"]);
     text.ok();
-    for feature in ["user namespace", "cgroup", "seccomp", "BPF"] {
+    for feature in ["user namespaces", "cgroup2", "system call filters", "BPF", "overlay", "veth"] {
         assert!(text.out().to_lowercase().contains(&feature.to_lowercase()), "{feature} is not in\n{text}");
     }
     let json = vserver(&["check-host", "--json"]);

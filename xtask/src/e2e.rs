@@ -1,6 +1,6 @@
 //! `cargo xtask e2e [FILTER]`: the administrator's story, on the real binary and the real kernel.
 
-use crate::shell::{Outcome, cargo, run};
+use crate::shell::{Outcome, cargo, run, run_within};
 
 /// Builds the program and runs the trials; words go to the harness (`--list`, `--exact`, a part of a name …).
 pub fn trials(words: &[String]) -> Outcome {
@@ -10,5 +10,5 @@ pub fn trials(words: &[String]) -> Outcome {
     if !words.iter().any(|word| word.starts_with("--test-threads")) {
         test.arg("--test-threads=4");
     }
-    run(test.args(words))
+    run_within(20, test.args(words))
 }

@@ -36,6 +36,27 @@ pub fn run(command: &mut Command) -> Outcome {
     }
 }
 
+/// The same, but killed after that many minutes: a test that hangs is a failure, not a wait for somebody's patience.
+pub fn run_within(minutes: u32, command: &Command) -> Outcome {
+    let mut limited = Command::new("timeout");
+    limited
+        .arg("--kill-after=10")
+        .arg(format!("{minutes}m"))
+        .arg(command.get_program())
+        .args(command.get_args());
+    limited.envs(command.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    if let Some(directory) = command.get_current_dir() {
+        limited.current_dir(directory);
+    }
+    run(&mut limited).map_err(|failure| {
+        if failure.ends_with("exit status: 124") {
+            format!("{failure}: not over after {minutes} minutes")
+        } else {
+            failure
+        }
+    })
+}
+
 /// Whether a program of this name can be found by the shell.
 pub fn has_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();

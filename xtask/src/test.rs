@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything.
 
-use crate::shell::{Duties, Outcome, cargo, is_root, run};
+use crate::shell::{Duties, Outcome, cargo, is_root, run_within};
 use crate::{e2e, prepare};
 
 /// Runs all kinds of tests of `CONTRIBUTING.md`, past failures.
@@ -8,7 +8,10 @@ pub fn run_everything() -> Outcome {
     let mut duties = Duties::new();
     duties.attempt("what the tests need", || prepare::packages(&[]));
     duties.attempt("unit, property, golden, kernel and short fuzz tests", || {
-        run(&mut cargo(&["test", "--locked", "--workspace", "--exclude", "vserver-e2e"]))
+        run_within(
+            15,
+            &cargo(&["test", "--locked", "--workspace", "--no-fail-fast", "--exclude", "vserver-e2e"]),
+        )
     });
     duties.attempt("end-to-end tests", || e2e::trials(&[]));
     if !is_root() {
