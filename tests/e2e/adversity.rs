@@ -41,7 +41,7 @@ fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
 fn two_starts_at_once(mode: Mode) {
     let guest = Guest::busybox("test", mode).make();
     // Long enough for both to be under way.
-    guest.set_program("scripts/pre-start", "#!/bin/sh\nsleep 0.5; echo >> /tmp/starts\n");
+    guest.set_program("scripts/pre-start", "#!/bin/sh\nsleep 0.5; echo >> /tmp/t/starts\n");
     let patience = Duration::from_mins(1);
     let both = [guest.program(&["start"]).start(), guest.program(&["start"]).start()];
     let done = both.map(|one| one.wait(patience));
@@ -50,7 +50,7 @@ fn two_starts_at_once(mode: Mode) {
     for one in &done {
         one.ok();
     }
-    assert_eq!(fs::read_to_string("/tmp/starts").expect("one ran"), "\n", "both ran");
+    assert_eq!(fs::read_to_string("/tmp/t/starts").expect("one ran"), "\n", "both ran");
     let both = [guest.program(&["stop"]).start(), guest.program(&["stop"]).start()];
     let done = both.map(|one| one.wait(patience));
     let second = done.iter().filter(|one| one.err().contains("is not running")).count();
@@ -61,12 +61,12 @@ fn killed_halfway(mode: Mode) {
     let guest = Guest::busybox("test", mode).make();
     for flavour in ["initialize", "prepre-start", "pre-start", "post-start"] {
         let item = format!("scripts/{flavour}");
-        guest.set_program(&item, "#!/bin/sh\ntouch /tmp/there; exec sleep 3\n");
+        guest.set_program(&item, "#!/bin/sh\ntouch /tmp/t/there; exec sleep 3\n");
         let mut start = guest.program(&["start"]).start();
-        wait_until(flavour, || Path::new("/tmp/there").exists());
+        wait_until(flavour, || Path::new("/tmp/t/there").exists());
         start.kill();
         assert_ne!(start.wait(Duration::from_secs(10)).exit(), 0);
-        fs::remove_file("/tmp/there").expect("it was there");
+        fs::remove_file("/tmp/t/there").expect("it was there");
         fs::remove_file(guest.configuration(&item)).expect("it was there");
         // The next command finds what is left and deals with it.
         guest.stop();
@@ -134,10 +134,10 @@ fn hostile_tree(mode: Mode) {
     {
         let name = format!("test{number}");
         let guest = Guest::busybox(&name, mode).style("plain").make();
-        let victim = "/tmp/victim";
+        let victim = "/tmp/t/victim";
         fs::create_dir_all(format!("{victim}/pts")).expect("/tmp is ours");
         fs::write(format!("{victim}/mtab"), "precious").expect("/tmp is ours");
-        host("touch", &["-d", "2000-01-01", victim, "/tmp/victim/mtab", "/tmp/victim/pts"]).ok();
+        host("touch", &["-d", "2000-01-01", victim, "/tmp/t/victim/mtab", "/tmp/t/victim/pts"]).ok();
         let look = || host("find", &[victim, "-printf", "%p %y %m %T@ %s\n"]).out();
         let before = look();
         let inside = guest.tree(path);
@@ -195,7 +195,7 @@ fn random_configuration(mode: Mode) {
         "badness",
     ];
     let guest = Guest::busybox("test", mode).make();
-    let original = "/tmp/original";
+    let original = "/tmp/t/original";
     host("cp", &["-a", "/etc/vservers/test", original]).ok();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     for item in items {
@@ -330,9 +330,9 @@ fn dry_run(mode: Mode) {
     json.ok();
     assert!(serde_json::from_slice::<serde_json::Value>(&json.stdout).is_ok(), "{json}");
     // As nobody: what the program needs is world readable.
-    host("cp", &["/run/e2e/bin/vserver", "/tmp/vserver"]).ok();
+    host("cp", &["/run/e2e/bin/vserver", "/tmp/t/vserver"]).ok();
     let words =
-        ["--reuid=65534", "--regid=65534", "--clear-groups", "/tmp/vserver", "test", "start", "--dry-run"];
+        ["--reuid=65534", "--regid=65534", "--clear-groups", "/tmp/t/vserver", "test", "start", "--dry-run"];
     Program::of_host("setpriv").args(&words).directory("/").run().ok();
     assert_eq!(look(), before);
     vserver(&["test", "running"]).code(1);

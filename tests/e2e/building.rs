@@ -43,9 +43,9 @@ fn context_range(_: Mode) {
     assert!(!Path::new("/etc/vservers/again").exists() && !Path::new("/vservers/again").exists());
 }
 
-/// Makes `/tmp/work/image.SUFFIX` out of the busybox root.
+/// Makes `/tmp/t/work/image.SUFFIX` out of the busybox root.
 fn archive(suffix: &str, packing: &str) {
-    let source = Path::new("/tmp/work/root");
+    let source = Path::new("/tmp/t/work/root");
     if !source.exists() {
         Image::Busybox.unpack(source);
     }
@@ -69,7 +69,7 @@ fn template(mode: Mode) {
         archive(suffix, packing);
         let image = format!("image.{suffix}");
         let words = ["test", "build", "--context", "105", "-m", "template", "-n", "test", "--", "-t", &image];
-        Program::named("vserver").args(&words).directory("/tmp/work").run().ok();
+        Program::named("vserver").args(&words).directory("/tmp/t/work").run().ok();
         let root = Path::new("/vservers/test");
         assert!(root.join("bin/busybox").is_file(), "{suffix}: not unpacked");
         assert_eq!(root.join("home/user").metadata().expect("unpacked").uid(), 1000, "{suffix}: owners");
@@ -90,7 +90,7 @@ fn template(mode: Mode) {
     }
     let words =
         ["test", "build", "--context", "105", "-m", "template", "-n", "test", "--", "-t", "missing.tar"];
-    let failed = Program::named("vserver").args(&words).directory("/tmp/work").run();
+    let failed = Program::named("vserver").args(&words).directory("/tmp/t/work").run();
     assert_ne!(failed.exit(), 0);
     failed.complains("missing.tar");
     assert!(
@@ -155,26 +155,26 @@ fn debootstrap(_: Mode) {
 /// A PATH with everything but debootstrap in it.
 fn path_without_debootstrap() -> String {
     let links = "for d in /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
-                     for f in $d/*; do n=${f##*/}; [ $n = debootstrap ] || [ -e /tmp/path/$n ] || ln -s $f /tmp/path/$n; \
+                     for f in $d/*; do n=${f##*/}; [ $n = debootstrap ] || [ -e /tmp/t/path/$n ] || ln -s $f /tmp/t/path/$n; \
                      done; done";
-    fs::create_dir_all("/tmp/path").expect("/tmp is ours");
+    fs::create_dir_all("/tmp/t/path").expect("/tmp is ours");
     host("bash", &["-c", links]).ok();
-    "/tmp/path".to_owned()
+    "/tmp/t/path".to_owned()
 }
 
 /// A package as Debian makes them, whose debootstrap writes down how it was called.
 fn fake_package() {
-    let script = "#!/bin/sh\necho \"$@\" > /tmp/called\n\
+    let script = "#!/bin/sh\necho \"$@\" > /tmp/t/called\n\
                   for last; do case $last in /vservers/*) mkdir -p $last/etc; echo fake > $last/etc/made;; esac; done\n";
-    let directory = Path::new("/tmp/package/usr/sbin");
+    let directory = Path::new("/tmp/t/package/usr/sbin");
     fs::create_dir_all(directory).expect("/tmp is ours");
-    fs::create_dir_all("/tmp/package/usr/share/debootstrap/scripts").expect("/tmp is ours");
-    fs::write("/tmp/package/usr/share/debootstrap/functions", "").expect("/tmp is ours");
-    fs::write("/tmp/package/usr/share/debootstrap/scripts/bookworm", "").expect("/tmp is ours");
+    fs::create_dir_all("/tmp/t/package/usr/share/debootstrap/scripts").expect("/tmp is ours");
+    fs::write("/tmp/t/package/usr/share/debootstrap/functions", "").expect("/tmp is ours");
+    fs::write("/tmp/t/package/usr/share/debootstrap/scripts/bookworm", "").expect("/tmp is ours");
     fs::write(directory.join("debootstrap"), script).expect("/tmp is ours");
     fs::set_permissions(directory.join("debootstrap"), fs::Permissions::from_mode(0o755))
         .expect("just written");
-    let pack = "cd /tmp && mkdir -p www && tar -C package -czf data.tar.gz . && tar -czf control.tar.gz -T /dev/null && \
+    let pack = "cd /tmp/t && mkdir -p www && tar -C package -czf data.tar.gz . && tar -czf control.tar.gz -T /dev/null && \
                 echo 2.0 > debian-binary && ar rc www/debootstrap.deb debian-binary control.tar.gz data.tar.gz";
     host("bash", &["-c", pack]).ok();
 }
@@ -200,7 +200,7 @@ fn debootstrap_fetched(_: Mode) {
     fake_package();
     let path = path_without_debootstrap();
     let mut server = Program::of_host("/bin/busybox")
-        .args(&["httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/tmp/www"])
+        .args(&["httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/tmp/t/www"])
         .start();
     fs::create_dir_all("/etc/vservers/.defaults/apps/debootstrap").expect("/etc/vservers is ours");
     let uri = "http://127.0.0.1:8080/debootstrap.deb";
@@ -214,7 +214,7 @@ fn debootstrap_fetched(_: Mode) {
         done.out().contains(uri) || done.err().contains(uri),
         "the fetched address is not named:\n{done}"
     );
-    let called = fs::read_to_string("/tmp/called").expect("the fetched program ran");
+    let called = fs::read_to_string("/tmp/t/called").expect("the fetched program ran");
     for word in ["--arch i386", "bookworm", "/vservers/test", "http://127.0.0.1:8080/debian"] {
         assert!(called.contains(word), "{word} is not in {called}");
     }
@@ -243,30 +243,30 @@ def member(tar, name, kind=tarfile.REGTYPE, link='', text=b'owned'):
     info = tarfile.TarInfo(name); info.type = kind; info.linkname = link
     info.size = len(text) if kind == tarfile.REGTYPE else 0
     tar.addfile(info, io.BytesIO(text))
-with tarfile.open('/tmp/evil.tar', 'w') as tar:
+with tarfile.open('/tmp/t/evil.tar', 'w') as tar:
     member(tar, 'etc/ok')
-    member(tar, '../../tmp/victim/dots')
-    member(tar, '/tmp/victim/absolute')
-    member(tar, 'out', tarfile.SYMTYPE, '/tmp/victim')
+    member(tar, '../../tmp/t/victim/dots')
+    member(tar, '/tmp/t/victim/absolute')
+    member(tar, 'out', tarfile.SYMTYPE, '/tmp/t/victim')
     member(tar, 'out/through-link')
-    member(tar, 'deep', tarfile.SYMTYPE, '../../tmp/victim')
+    member(tar, 'deep', tarfile.SYMTYPE, '../../tmp/t/victim')
     member(tar, 'deep/through-relative-link')
-    member(tar, 'hard', tarfile.LNKTYPE, '/tmp/victim/precious')
+    member(tar, 'hard', tarfile.LNKTYPE, '/tmp/t/victim/precious')
     member(tar, 'hard')
-    member(tar, 'hard2', tarfile.LNKTYPE, '../../tmp/victim/precious')
-    member(tar, 'dev', tarfile.SYMTYPE, '/tmp/victim')
-    member(tar, 'etc2', tarfile.SYMTYPE, '/tmp/victim')
+    member(tar, 'hard2', tarfile.LNKTYPE, '../../tmp/t/victim/precious')
+    member(tar, 'dev', tarfile.SYMTYPE, '/tmp/t/victim')
+    member(tar, 'etc2', tarfile.SYMTYPE, '/tmp/t/victim')
 ";
-    fs::create_dir_all("/tmp/victim").expect("/tmp is ours");
-    fs::write("/tmp/victim/precious", "precious").expect("/tmp is ours");
+    fs::create_dir_all("/tmp/t/victim").expect("/tmp is ours");
+    fs::write("/tmp/t/victim/precious", "precious").expect("/tmp is ours");
     Program::of_host("python3").args(&["-"]).input(make).run().ok();
     let words =
-        ["test", "build", "--context", "105", "-m", "template", "-n", "test", "--", "-t", "/tmp/evil.tar"];
+        ["test", "build", "--context", "105", "-m", "template", "-n", "test", "--", "-t", "/tmp/t/evil.tar"];
     let done = vserver(&words);
     let names: Vec<_> =
-        fs::read_dir("/tmp/victim").expect("there").flatten().map(|entry| entry.file_name()).collect();
+        fs::read_dir("/tmp/t/victim").expect("there").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(names, ["precious"], "written outside the tree by\n{done}");
-    assert_eq!(fs::read_to_string("/tmp/victim/precious").expect("there"), "precious");
+    assert_eq!(fs::read_to_string("/tmp/t/victim/precious").expect("there"), "precious");
     if done.exit() != 0 {
         assert!(
             !Path::new("/etc/vservers/test").exists() && !Path::new("/vservers/test").exists(),

@@ -21,8 +21,8 @@ const FLAVOURS: [&str; 7] =
     ["initialize", "prepre-start", "pre-start", "post-start", "pre-stop", "post-stop", "postpost-stop"];
 
 fn told() -> String {
-    let text = fs::read_to_string("/tmp/hooks").unwrap_or_default();
-    drop(fs::remove_file("/tmp/hooks"));
+    let text = fs::read_to_string("/tmp/t/hooks").unwrap_or_default();
+    drop(fs::remove_file("/tmp/t/hooks"));
     text
 }
 
@@ -34,14 +34,14 @@ fn in_order(mode: Mode) {
     let guest = Guest::busybox("test", mode).make();
     for flavour in FLAVOURS {
         let script = "#!/bin/sh\nvserver test exec true 2>/dev/null && in=runs || in=-\n\
-                      echo \"$1 $2 $(pwd) $COLOUR $in\" >> /tmp/hooks\n";
+                      echo \"$1 $2 $(pwd) $COLOUR $in\" >> /tmp/t/hooks\n";
         guest.set_program(&format!("scripts/{flavour}"), script);
         for number in ["10", "9"] {
-            let script = format!("#!/bin/sh\necho \"$1 {number}\" >> /tmp/hooks\n");
+            let script = format!("#!/bin/sh\necho \"$1 {number}\" >> /tmp/t/hooks\n");
             guest.set_program(&format!("scripts/{flavour}.d/{number}"), &script);
         }
         // A backup of an editor is no hook.
-        guest.set_program(&format!("scripts/{flavour}.d/10~"), "#!/bin/sh\necho backup >> /tmp/hooks\n");
+        guest.set_program(&format!("scripts/{flavour}.d/10~"), "#!/bin/sh\necho backup >> /tmp/t/hooks\n");
     }
     run(&guest, &["start"]).ok();
     let expected = |flavours: &[(&str, &str, &str)]| -> String {
@@ -77,16 +77,16 @@ fn of_the_site(mode: Mode) {
     fs::create_dir_all(site).expect("/etc/vservers is ours");
     for flavour in ["pre-start", "post-start"] {
         let path = site.join(flavour);
-        fs::write(&path, "#!/bin/sh\necho site $1 $2 >> /tmp/hooks\n").expect("/etc/vservers is ours");
+        fs::write(&path, "#!/bin/sh\necho site $1 $2 >> /tmp/t/hooks\n").expect("/etc/vservers is ours");
         fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("just written");
     }
-    guest.set_program("scripts/pre-start", "#!/bin/sh\necho own $1 >> /tmp/hooks\n");
+    guest.set_program("scripts/pre-start", "#!/bin/sh\necho own $1 >> /tmp/t/hooks\n");
     run(&guest, &["start"]).ok();
     assert_eq!(told(), "own pre-start\nsite post-start test\n", "a guest's own hook replaces the site's");
     run(&guest, &["stop"]).ok();
     // Sourced, a script can ask for both.
     fs::remove_file(guest.configuration("scripts/pre-start")).expect("it was there");
-    guest.set("scripts/pre-start", "DONT_SKIP_DEFAULTS=1\necho own $1 >> /tmp/hooks\n");
+    guest.set("scripts/pre-start", "DONT_SKIP_DEFAULTS=1\necho own $1 >> /tmp/t/hooks\n");
     run(&guest, &["start"]).ok();
     assert_eq!(told(), "own pre-start\nsite pre-start test\nsite post-start test\n");
     run(&guest, &["stop"]).ok();
@@ -94,7 +94,7 @@ fn of_the_site(mode: Mode) {
 
 fn sourced(mode: Mode) {
     let guest = Guest::busybox("test", mode).make();
-    guest.set("scripts/post-start", "echo \"$1 $2 $VSERVER_DIR $VSERVER_NAME $S_CONTEXT\" >> /tmp/hooks\n");
+    guest.set("scripts/post-start", "echo \"$1 $2 $VSERVER_DIR $VSERVER_NAME $S_CONTEXT\" >> /tmp/t/hooks\n");
     run(&guest, &["start"]).ok();
     assert_eq!(told(), "post-start test /etc/vservers/test test 105\n");
     run(&guest, &["stop"]).ok();

@@ -65,20 +65,20 @@ fn mounts_of_every_guest(mode: Mode) {
 }
 
 fn unmount_everywhere(mode: Mode) {
-    fs::create_dir_all("/tmp/opt/storage").expect("/tmp is ours");
-    host("mount", &["-t", "tmpfs", "-o", "mode=755", "storage", "/tmp/opt/storage"]).ok();
+    fs::create_dir_all("/tmp/t/opt/storage").expect("/tmp is ours");
+    host("mount", &["-t", "tmpfs", "-o", "mode=755", "storage", "/tmp/t/opt/storage"]).ok();
     let guest = Guest::busybox("test", mode).make();
     guest.start();
     guest.sh("cat /proc/mounts").ok();
     assert!(!guest.sh("cat /proc/mounts").out().contains("storage"), "the guest sees a mount of the host");
     let holders = || {
-        let line = "grep -l /tmp/opt/storage /proc/[0-9]*/mountinfo | sort -u";
+        let line = "grep -l /tmp/t/opt/storage /proc/[0-9]*/mountinfo | sort -u";
         host("bash", &["-c", line]).out()
     };
     // Clean-up at start may have kept it out already; then there is nothing to unmount, and the command says so.
-    let done = tool("vnamespace", &["-e", "105", "--", "umount", "/tmp/opt/storage"]);
+    let done = tool("vnamespace", &["-e", "105", "--", "umount", "/tmp/t/opt/storage"]);
     assert!(done.exit() == 0 || done.err().contains("not mounted"), "{done}");
-    host("umount", &["/tmp/opt/storage"]).ok();
+    host("umount", &["/tmp/t/opt/storage"]).ok();
     assert_eq!(holders(), "", "somebody still holds the file system");
     guest.stop();
 }

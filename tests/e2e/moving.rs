@@ -27,14 +27,14 @@ fn copy(mode: Mode) {
     guest.sh("echo kept > /root/kept; chown 1000:50 /root/kept; chmod 4755 /root/kept").ok();
     guest.stop();
     bash(
-        "cd /tmp; tar --exclude '/vservers/test/var/lib/mysql/*' -cSf x.tar -P \
+        "cd /tmp/t; tar --exclude '/vservers/test/var/lib/mysql/*' -cSf x.tar -P \
          /{etc/vservers,vservers,vservers/.pkg}/test",
     );
     // Another host: nothing of the guest is there, not even in /run or the cache.
     bash(
         "rm -rf /{etc/vservers,vservers,vservers/.pkg}/test /run/vserver* /run/lock/vserver* /var/cache/vservers/*",
     );
-    bash("cd /; tar -xPf /tmp/x.tar");
+    bash("cd /; tar -xPf /tmp/t/x.tar");
     guest.start();
     guest.sh("stat -c '%u:%g %a' /root/kept").ok().says_exactly("1000:50 4755\n");
     guest.sh("ls -A /var/lib/mysql").ok().says_exactly("");

@@ -2,7 +2,8 @@
 
 use crate::shell::{Outcome, cargo, run, run_within};
 
-/// Builds the program and runs the trials; words go to the harness (`--list`, `--exact`, a part of a name …).
+/// Builds the program and runs the trials: all, or those that have one of the words in their names. Words that begin
+/// with a dash go to the harness (`--list`, `--test-threads=1` …).
 pub fn trials(words: &[String]) -> Outcome {
     run(&mut cargo(&["build", "--locked", "--quiet", "--package", "vserver"]))?;
     let mut test = cargo(&["test", "--locked", "--quiet", "--package", "vserver-e2e", "--test", "e2e", "--"]);
@@ -10,5 +11,7 @@ pub fn trials(words: &[String]) -> Outcome {
     if !words.iter().any(|word| word.starts_with("--test-threads")) {
         test.arg("--test-threads=4");
     }
-    run_within(20, test.args(words))
+    let (options, filters): (Vec<String>, Vec<String>) =
+        words.iter().cloned().partition(|word| word.starts_with('-'));
+    run_within(20, test.env("E2E_FILTER", filters.join(" ")).args(options))
 }

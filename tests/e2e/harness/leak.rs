@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 /// kernel takes a network namespace down in the background.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// Files under /run that may stay: locks are taken by opening, so removing one would break the lock, and the links
-/// and files of this harness.
-const RESIDUE: &[&str] = &["/run/lock", "/run/e2e", "/run/mount", "/run/blkid"];
+/// Files under /run that may stay: locks are taken by opening, so removing one would break the lock, and what
+/// this harness and the trials put there themselves.
+const RESIDUE: &[&str] = &["/run/lock", "/run/e2e", "/run/mount", "/run/blkid", "/tmp/t"];
 
 /// Directories that are made once and kept, empty.
 const KEPT_DIRECTORIES: &[&str] =

@@ -21,6 +21,9 @@ pub fn target() -> PathBuf {
 ///
 /// When it was not built: `cargo build -p vserver` comes first (`cargo xtask e2e` does it).
 pub fn program() -> PathBuf {
+    if let Some(program) = env::var_os("E2E_PROGRAM") {
+        return program.into();
+    }
     let executable = env::current_exe().expect("/proc is mounted");
     let profile =
         executable.parent().and_then(Path::parent).expect("a test executable lies in target/PROFILE/deps");

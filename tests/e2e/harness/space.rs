@@ -115,7 +115,9 @@ fn furnish(name: &str) -> Result<(), String> {
     let data = local.join("vserver");
     fs::create_dir(&data).map_err(|error| format!("{}: {error}", data.display()))?;
     mount_bind(place::share(), &data).map_err(told(&data))?;
-    fs::create_dir_all("/run/lock").map_err(|error| format!("/run/lock: {error}"))?;
+    for directory in ["/run/lock", "/tmp/t"] {
+        fs::create_dir_all(directory).map_err(|error| format!("{directory}: {error}"))?;
+    }
     if Path::new("/sys/fs/bpf").is_dir() {
         mount("e2e", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)
             .map_err(told(Path::new("/sys/fs/bpf")))?;

@@ -175,7 +175,13 @@ pub fn run(specs: &[Spec]) -> ExitCode {
     let arguments = Arguments::from_args();
     let made = if arguments.list { Vec::new() } else { space::make_mount_points() };
     let before = leak::bpf_programs();
-    let conclusion = libtest_mimic::run(&arguments, specs.iter().flat_map(Spec::trials).collect());
+    // The harness library takes one filter; `cargo xtask e2e` has room for several.
+    let wanted = env::var("E2E_FILTER").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split_whitespace().collect();
+    let trials = specs.iter().flat_map(Spec::trials);
+    let trials =
+        trials.filter(|trial| wanted.is_empty() || wanted.iter().any(|part| trial.name().contains(part)));
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
     space::remove_mount_points(&made);
     let left = leak::new_bpf_programs(&before);
     if !left.is_empty() {
