@@ -24,9 +24,20 @@ check:
 e2e:
 	$(CARGO) xtask e2e $(FILTER)
 
+# The program, its other names, manual pages, completion, and the data it reads.
 install: build
 	install -D -m 0755 target/release/vserver $(DESTDIR)$(PREFIX)/sbin/vserver
-	set -e; for name in $$(target/release/vserver --applets); do \
-		ln -sf vserver $(DESTDIR)$(PREFIX)/sbin/$$name; done
+	rm -rf target/man && mkdir -p target/man && target/release/vserver --generate-man target/man
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 0644 target/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	set -e; for page in target/man/*.8; do name=$$(basename $$page .8); \
+		[ $$name = vserver ] || ln -sf vserver $(DESTDIR)$(PREFIX)/sbin/$$name; done
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	target/release/vserver --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vserver
+	target/release/vserver --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_vserver
+	target/release/vserver --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vserver.fish
+	install -d $(DESTDIR)$(PREFIX)/share/vserver
+	cp -R share/. $(DESTDIR)$(PREFIX)/share/vserver/
 
 .PHONY: all build demo test check e2e install
