@@ -18,6 +18,7 @@ mod read;
 pub mod table;
 mod typo;
 pub mod visible;
+pub mod write;
 
 pub use check::{check, check_dir};
 pub use defaults::Shipped;
@@ -27,3 +28,4 @@ pub use names::{NoSuchGuest, Resolved, depends, list, list_all, marks, resolve};
 pub use not_yet::{NotYet, not_yet_honoured, not_yet_line};
 pub use read::{Reading, read};
 pub use visible::VisibleList;
+pub use write::{WriteError, write, write_item, write_lines, write_link, write_marker, write_whole};
