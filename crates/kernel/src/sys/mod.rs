@@ -11,7 +11,9 @@ mod landlock;
 mod mount;
 mod process;
 mod quota;
+mod descriptors;
 mod seccomp;
+mod signals;
 mod thread;
 mod tty;
 
@@ -21,6 +23,8 @@ pub use ids::{
     set_groups, set_resgid, set_resuid,
 };
 pub use landlock::{landlock_abi, landlock_scope_abstract_sockets};
+pub use descriptors::place;
+pub use signals::{next_signal, signal_descriptor};
 pub use mount::{MountAttr, mount_setattr, namespace_type};
 pub use process::{
     CloneArgs, CloseRange, Forked, clone3, close_range, execveat, exit_now, fork, pidfd_open,
