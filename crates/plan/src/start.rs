@@ -1,0 +1,351 @@
+//! The plan of a start.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use vserver_config::guest::{Flavour, Guest, Space};
+use vserver_model::{Mode, Xid};
+
+use crate::ask::StartAsk;
+use crate::command::{self, NoCommand, StartCommand};
+use crate::mounts::{self, Mounts};
+use crate::rights;
+use crate::step::{First, Inside, Plan, Program, Step, Warning};
+use crate::tree::Tree;
+use crate::visible::{self, ProcEntry};
+
+/// What of the host the plan of a start depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ground {
+    /// Entries of the kernel's `/proc` and whether guests may see them.
+    pub proc: Vec<ProcEntry>,
+    /// Whose ids lie in the range that a shifted guest would use; `None`: nobody's.
+    pub range_conflict: Option<String>,
+    /// Directories that the tools need and that the host view therefore keeps.
+    pub keep: Vec<PathBuf>,
+    /// Name of the control group above all guests.
+    pub group_top: String,
+    /// One line about what the configuration asks for and this version cannot do yet.
+    pub not_yet: Option<String>,
+}
+
+/// Why a guest cannot be started as it is configured: found before anything was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No `context` file, or an empty one. The text is the one that users know.
+    #[error("Dynamic Context IDs are not supported, you must set Context ID in {} file", place.display())]
+    NoContext {
+        /// The file that should hold it.
+        place: PathBuf,
+    },
+    /// No `run` link.
+    #[error("{} is not a symbolic link", place.display())]
+    NoRunLink {
+        /// The link.
+        place: PathBuf,
+    },
+    /// The tree cannot be id-mapped.
+    #[error("cannot id-map {} (a {filesystem} file system)", root.display())]
+    CannotIdmap {
+        /// The guest's root.
+        root: PathBuf,
+        /// Its file system.
+        filesystem: String,
+        /// The file that asks for shifted ids.
+        place: PathBuf,
+    },
+    /// The id range belongs to somebody.
+    #[error("ids {first} to {last} of this guest are in use: {owner}")]
+    RangeTaken {
+        /// First id.
+        first: u32,
+        /// Last id.
+        last: u32,
+        /// Who has them.
+        owner: String,
+        /// The file that asks for shifted ids.
+        place: PathBuf,
+    },
+    /// Another guest's namespace is asked for, which this version cannot do.
+    #[error("joining the {kind} namespace of another guest is not in this version")]
+    Joins {
+        /// pid or net.
+        kind: &'static str,
+        /// The file.
+        place: PathBuf,
+    },
+    /// Nothing to run.
+    #[error("{source}")]
+    Command {
+        /// What is missing.
+        #[source]
+        source: NoCommand,
+        /// Where the style was set.
+        place: Option<PathBuf>,
+    },
+}
+
+impl Refusal {
+    /// A way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoContext { place } => Some(format!(
+                "write a number between 2 and 32767 that no other guest has: echo 1234 > {}",
+                place.display()
+            )),
+            Self::NoRunLink { place } => Some(format!("ln -sfn /var/run/vservers/NAME {}", place.display())),
+            Self::CannotIdmap { place, .. } => Some(format!(
+                "keep the guest on ext4, xfs, btrfs or tmpfs, or start it without an id map: rm {}",
+                place.display()
+            )),
+            Self::RangeTaken { place, .. } => {
+                Some(format!("write the first of 65536 free ids: echo FIRST > {}", place.display()))
+            }
+            Self::Joins { .. } => {
+                Some("remove the file, or leave it empty for a namespace of the guest's own".into())
+            }
+            Self::Command { .. } => {
+                Some("set apps/init/style or apps/init/cmd.start to what the guest has".into())
+            }
+        }
+    }
+
+    /// The file that asked for what cannot be done.
+    pub fn place(&self) -> Option<&PathBuf> {
+        match self {
+            Self::NoContext { place }
+            | Self::NoRunLink { place }
+            | Self::CannotIdmap { place, .. }
+            | Self::RangeTaken { place, .. }
+            | Self::Joins { place, .. } => Some(place),
+            Self::Command { place, .. } => place.as_ref(),
+        }
+    }
+}
+
+/// The plan of starting `guest`: the same on any machine, for the same arguments.
+///
+/// # Errors
+///
+/// [`Refusal`]: the configuration asks for something that cannot be, or lacks what must be there.
+pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Result<Plan, Refusal> {
+    let xid = check(guest)?;
+    let mode = rights::mode(guest, xid);
+    check_mode(guest, &mode, tree, ground)?;
+    let started = command::start(guest, tree, ask)
+        .map_err(|source| Refusal::Command { source, place: guest.init.style_place.clone() })?;
+    let systemd = started.init && tree.init_is_systemd;
+    let mounts = mounts::sort(guest, tree, &mode, systemd);
+
+    let mut steps = vec![host_view(guest, tree, ground), Step::Hooks(Flavour::Initialize)];
+    steps.extend(mounts.early.iter().cloned());
+    steps.push(Step::Hooks(Flavour::PrepreStart));
+    steps.extend(mounts.host.iter().cloned());
+    if guest.has_fstab {
+        steps.push(Step::Mtab { initial: guest.mtab.clone(), entries: mounts.mtab.clone() });
+    }
+    steps.push(Step::Clean(started.style));
+    steps.extend(started.runlevel_record.map(Step::RunlevelRecord));
+    if let (Some(argv), None) = (&guest.init.cmd_prepare, &ask.rescue) {
+        steps.push(Step::HostCommand { item: "cmd.prepare", argv: argv.value.clone() });
+    }
+    steps
+        .push(Step::Group { path: group(guest, ground), delegate: first_id(&mode).or(systemd.then_some(0)) });
+    steps.push(Step::Devices(rights::devices(&tree.dev)));
+    steps.push(Step::Hooks(Flavour::PreStart));
+    steps.push(Step::Root { idmap: range(&mode) });
+    steps.push(Step::Dev {
+        entries: tree.dev.clone(),
+        shift: first_id(&mode).unwrap_or(0),
+        pts: mounts.pts.clone(),
+    });
+    steps.push(Step::First(Box::new(first(guest, &mode, &mounts, ground, &started, ask))));
+    steps.push(Step::Record);
+    if !started.init {
+        steps.push(Step::AwaitCommand);
+    }
+    if let (Some(argv), true) = (&guest.init.cmd_start_sync, ask.sync || guest.init.sync) {
+        steps.push(Step::HostCommand { item: "cmd.start-sync", argv: argv.value.clone() });
+    }
+    steps.push(Step::Hooks(Flavour::PostStart));
+    Ok(Plan {
+        name: guest.name.clone(),
+        xid,
+        warnings: warnings(guest, &mode, ground, &mounts),
+        steps,
+        ending: command::ending(guest, tree, &started),
+        mode,
+    })
+}
+
+/// What must be there before anything is done.
+fn check(guest: &Guest) -> Result<Xid, Refusal> {
+    let context =
+        guest.context.as_ref().ok_or_else(|| Refusal::NoContext { place: guest.dir.join("context") })?;
+    if guest.run.is_none() {
+        return Err(Refusal::NoRunLink { place: guest.dir.join("run") });
+    }
+    for (kind, space) in [("pid", &guest.spaces.pid), ("network", &guest.spaces.net)] {
+        if let Some(space) = space
+            && matches!(space.value, Space::Of(_))
+        {
+            return Err(Refusal::Joins { kind, place: space.file.clone() });
+        }
+    }
+    Ok(context.value)
+}
+
+fn check_mode(guest: &Guest, mode: &Mode, tree: &Tree, ground: &Ground) -> Result<(), Refusal> {
+    let Mode::Shifted { first_id, count } = *mode else { return Ok(()) };
+    let place = guest.dir.join("spaces/user");
+    if let Some(owner) = &ground.range_conflict {
+        let last = first_id.saturating_add(count - 1);
+        return Err(Refusal::RangeTaken { first: first_id, last, owner: owner.clone(), place });
+    }
+    if !tree.can_idmap {
+        return Err(Refusal::CannotIdmap {
+            root: tree.root.clone(),
+            filesystem: tree.filesystem.clone(),
+            place,
+        });
+    }
+    Ok(())
+}
+
+fn first_id(mode: &Mode) -> Option<u32> {
+    range(mode).map(|(first, _)| first)
+}
+
+fn range(mode: &Mode) -> Option<(u32, u32)> {
+    match *mode {
+        Mode::Shifted { first_id, count } => Some((first_id, count)),
+        Mode::Classic => None,
+    }
+}
+
+/// The guest's control group: `TOP/NAME`, or what `cgroup/name` and `cgroup/base` say.
+pub fn group(guest: &Guest, ground: &Ground) -> String {
+    let name = guest
+        .cgroup
+        .name
+        .as_ref()
+        .map_or_else(|| guest.name.as_os_str().to_owned(), |name| name.value.clone());
+    let name = name.to_string_lossy().replace('/', "-");
+    match &guest.cgroup.base {
+        Some(base) => {
+            format!("{}/{}/{name}", ground.group_top, base.value.to_string_lossy().trim_matches('/'))
+        }
+        None => format!("{}/{name}", ground.group_top),
+    }
+}
+
+fn host_view(guest: &Guest, tree: &Tree, ground: &Ground) -> Step {
+    let mut keep = vec![tree.root.clone(), guest.dir.clone()];
+    keep.extend(ground.keep.iter().cloned());
+    keep.extend(["/usr/local", "/tmp", "/run", "/usr", "/boot"].map(PathBuf::from));
+    keep.extend(guest.namespace_cleanup_skip.iter().map(|skip| skip.value.clone()));
+    Step::HostView { cleanup: guest.namespace_cleanup.on, keep }
+}
+
+/// The guest's first process.
+fn first(
+    guest: &Guest,
+    mode: &Mode,
+    mounts: &Mounts,
+    ground: &Ground,
+    started: &StartCommand,
+    ask: &StartAsk,
+) -> First {
+    let mut environment = guest.init.environment.clone();
+    let mut add = |name: &str, value: OsString| {
+        if !environment.iter().any(|(known, _)| known == name) {
+            environment.push((name.into(), value));
+        }
+    };
+    // systemd and others look at this to know that they are not on bare hardware (design decision 14).
+    add("container", "vserver".into());
+    // A file of the guest's own replaces the shipped one and its PATH line; programs need one (S67).
+    add("PATH", "/bin:/usr/bin:/sbin:/usr/sbin".into());
+    environment.extend(started.environment.iter().cloned());
+    let flag = |word: &str| has_flag(guest, word);
+    First {
+        user: range(mode),
+        time: flag("virt_uptime"),
+        rights: rights::rights(guest, mode),
+        inside: inside(guest, mode, mounts, ground),
+        program: Program {
+            argv: started.argv.clone(),
+            environment,
+            init: started.init,
+            persistent: flag("persistent"),
+            tty: if ask.default_tty { guest.init.tty.clone() } else { None },
+        },
+    }
+}
+
+/// Whether a context flag is set, counted from what a fresh guest has.
+pub fn has_flag(guest: &Guest, word: &str) -> bool {
+    use vserver_model::{flags, words};
+    let bits = guest.cflags.bits.apply_on(flags::DEFAULT_CFLAGS.0);
+    words::CFLAGS.find(word).is_some_and(|word| bits & word.bits != 0)
+}
+
+/// What the first process does to itself. The order is that of `research/confinement.md` 1.1: namespaces exist, then
+/// names, mounts, settings, masks, the way out of the host's tree, and rights last.
+fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<Inside> {
+    let mut steps = Vec::new();
+    let uts = &guest.uts;
+    steps.extend(uts.nodename.iter().map(|name| Inside::NodeName(name.value.clone())));
+    steps.extend(uts.domainname.iter().map(|name| Inside::DomainName(name.value.clone())));
+    steps.push(Inside::AttachRoot);
+    steps.push(Inside::AttachDev);
+    steps.extend(mounts.own.iter().cloned());
+    steps.extend(guest.sysctl.iter().map(|setting| {
+        let place = setting.setting.clone();
+        Inside::Setting(place.map(|_| setting.clone()))
+    }));
+    if matches!(mode, Mode::Shifted { .. }) && !may_make_user_namespaces(guest) {
+        steps.push(Inside::NoUserNamespaces);
+    }
+    if let Some(proc) = &mounts.proc {
+        steps.extend(visible::guard_proc(proc, &ground.proc, mode));
+    }
+    steps.push(Inside::Pivot);
+    steps
+}
+
+fn may_make_user_namespaces(guest: &Guest) -> bool {
+    const CLONE_NEWUSER: u64 = 0x1000_0000;
+    guest.umask.bits.apply_on(0) & CLONE_NEWUSER != 0
+}
+
+fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec<Warning> {
+    let mut warnings = vec![Warning {
+        text: "the guest shares the host's network: addresses are not confined in this version".into(),
+        place: None,
+    }];
+    warnings.extend(ground.not_yet.iter().map(|line| Warning { text: line.clone(), place: None }));
+    if !guest.namespace.on {
+        warnings.push(Warning {
+            text: "nonamespace: a private mount namespace is used all the same, as without one a guest could escape".into(),
+            place: guest.namespace.place.clone(),
+        });
+    }
+    if mounts.proc.is_none() {
+        warnings.push(Warning {
+            text: "no fstab line mounts /proc: most programs of the guest will not work".into(),
+            place: Some(guest.dir.join("fstab")),
+        });
+    }
+    if let (Some(machine), None) = (&guest.uts.machine, rights::personality_of(guest)) {
+        warnings.push(Warning {
+            text: format!(
+                "uts/machine {}: the kernel cannot show this name",
+                machine.value.to_string_lossy()
+            ),
+            place: Some(machine.file.clone()),
+        });
+    }
+    warnings.extend(rights::capability_warnings(guest, mode));
+    warnings
+}
