@@ -1,13 +1,21 @@
-//! The thin side of this crate towards running guests: what runs, and the calls that start, stop and enter.
+//! The side of this crate towards running guests: what runs, and the calls that start, stop and enter.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vserver_host::Host;
+use vserver_model::{GuestName, Layout, Mode};
+use vserver_plan::show::Shown;
+use vserver_plan::{Rescue, StartAsk as PlanAsk};
+use vserver_run::enter::{self, Terminal, User};
+use vserver_run::record::{self, Record};
+use vserver_run::stop::GuestEnd;
+use vserver_run::{Failure as RunFailure, start, stop};
+
 use crate::guests::GuestDir;
-use crate::report::{Exit, Failure};
+use crate::report::{self, Exit, Failure, Trouble};
 use crate::table::Globals;
-use vserver_model::Layout;
 
 /// A running guest, as its record tells.
 #[derive(Clone, Debug)]
@@ -26,6 +34,26 @@ pub struct Running {
     pub age: Duration,
     /// First host uid and number of uids of a guest in shifted mode.
     pub ids: Option<(u32, u32)>,
+    /// Everything else.
+    pub record: Box<Record>,
+}
+
+impl From<Record> for Running {
+    fn from(record: Record) -> Self {
+        Self {
+            name: record.name.as_os_str().to_owned(),
+            xid: record.xid.get(),
+            dir: record.dir.clone(),
+            root: record.root.clone(),
+            init: u32::try_from(record.init.pid).ok(),
+            age: Duration::from_secs(record::now().saturating_sub(record.started)),
+            ids: match record.mode {
+                Mode::Shifted { first_id, count } => Some((first_id, count)),
+                Mode::Classic => None,
+            },
+            record: Box::new(record),
+        }
+    }
 }
 
 /// What `start` is asked.
@@ -39,6 +67,17 @@ pub struct StartAsk {
     pub globals: Globals,
 }
 
+impl From<&StartAsk> for PlanAsk {
+    fn from(ask: &StartAsk) -> Self {
+        Self {
+            rescue: ask.rescue.clone().map(|command| Rescue { command, init: ask.rescue_init }),
+            sync: ask.globals.sync,
+            default_tty: ask.globals.defaulttty,
+            debug_sysv: ask.globals.debug_sysv,
+        }
+    }
+}
+
 /// What to run in a guest.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -48,36 +87,92 @@ pub struct Entry {
     pub command: Option<Vec<OsString>>,
 }
 
-fn missing() -> Failure {
-    Failure::plain("this build cannot run guests yet")
+impl From<RunFailure> for Failure {
+    fn from(mut failure: RunFailure) -> Self {
+        let set_in = failure.place.take();
+        let hint = failure.hint.take();
+        let mut undone = std::mem::take(&mut failure.undone);
+        undone.extend(failure.left.drain(..).map(|left| format!("NOT {left}")));
+        let code = failure.status.and_then(|status| u8::try_from(status).ok());
+        Self::Trouble(Box::new(Trouble { set_in, hint, undone, code, ..Trouble::new(failure) }))
+    }
+}
+
+fn name_of(guest: &GuestDir) -> Result<GuestName, Failure> {
+    GuestName::new(guest.name.clone()).map_err(Failure::of)
 }
 
 /// Every running guest, by context number.
-pub fn all(_layout: &Layout) -> Result<Vec<Running>, Failure> {
-    Ok(Vec::new())
+pub fn all(layout: &Layout) -> Result<Vec<Running>, Failure> {
+    Ok(record::all(layout).into_iter().map(Running::from).collect())
 }
 
 /// The guest's running context, if it runs.
 pub fn of(layout: &Layout, guest: &GuestDir) -> Result<Option<Running>, Failure> {
-    Ok(all(layout)?.into_iter().find(|running| running.dir == guest.dir))
+    Ok(record::running(layout, &name_of(guest)?).map(Running::from))
 }
 
 /// Starts the guest.
-pub fn start(_layout: &Layout, _guest: &GuestDir, _ask: &StartAsk) -> Result<Exit, Failure> {
-    Err(missing())
+pub fn start(layout: &Layout, guest: &GuestDir, ask: &StartAsk) -> Result<Exit, Failure> {
+    let shown = guest.shown();
+    let outcome = start::start(layout, &name_of(guest)?, &guest.dir, &ask.into(), &mut report::say);
+    match outcome {
+        Ok(start::Outcome::Started(_)) => Ok(Exit::OK),
+        Ok(start::Outcome::AlreadyRunning(_)) => {
+            report::say(&format!("vserver '{shown}' already running"));
+            Ok(Exit::OK)
+        }
+        Err(failure) => {
+            report::say(&format!("\nFailed to start vserver '{shown}'"));
+            Err(Failure::from(failure))
+        }
+    }
 }
 
 /// What a start would do: in words, or as JSON.
-pub fn plan(_layout: &Layout, _guest: &GuestDir, _ask: &StartAsk, _json: bool) -> Result<String, Failure> {
-    Err(missing())
+pub fn plan(layout: &Layout, guest: &GuestDir, ask: &StartAsk, json: bool) -> Result<String, Failure> {
+    let host = Host::quick().map_err(Failure::of)?;
+    let planned = start::plan(layout, &host, &guest.dir, &ask.into())?;
+    let shown = Shown::from(&planned.plan);
+    if !json {
+        return Ok(shown.to_string());
+    }
+    let mut text = serde_json::to_string_pretty(&shown).map_err(Failure::of)?;
+    text.push('\n');
+    Ok(text)
 }
 
 /// Stops the guest; a guest that does not run is only cleaned up.
-pub fn stop(_layout: &Layout, _guest: &GuestDir, _globals: Globals) -> Result<Exit, Failure> {
-    Err(missing())
+pub fn stop(layout: &Layout, guest: &GuestDir, _globals: Globals) -> Result<Exit, Failure> {
+    match stop::stop(layout, &name_of(guest)?, &mut report::say)? {
+        stop::Outcome::Stopped => {}
+        stop::Outcome::NotRunning => report::say(&format!("vserver '{}' is not running", guest.shown())),
+    }
+    Ok(Exit::OK)
 }
 
 /// Runs a command in the guest and gives its exit.
-pub fn enter(_layout: &Layout, _running: &Running, _entry: &Entry) -> Result<Exit, Failure> {
-    Err(missing())
+pub fn enter(_layout: &Layout, running: &Running, entry: &Entry) -> Result<Exit, Failure> {
+    let record = &running.record;
+    let login = entry.command.is_none();
+    let argv = match &entry.command {
+        Some(command) => command.clone(),
+        None => enter::shell(record)?,
+    };
+    let mut wanted = enter::Entry::new(argv);
+    wanted.environment = std::env::vars_os().collect();
+    wanted.user = entry.user.clone().map_or(User::Root, User::Named);
+    wanted.terminal =
+        if login && record.vlogin_disabled { Terminal::Never } else { Terminal::IfCallerHasOne };
+    let status = enter::run(record, &wanted)?;
+    Ok(Exit::Code(u8::try_from(status).unwrap_or(255)))
+}
+
+/// `vserver --guest-ended NAME DIR CODE STATUS`: the guard calls it when the guest has ended by itself.
+pub fn guest_ended(layout: &Layout, words: &[OsString]) -> Result<Exit, Failure> {
+    let [name, dir, code, status] = words else { return Err(Failure::plain("called by the guard only")) };
+    let number = |word: &OsStr| word.to_str().and_then(|text| text.parse::<i32>().ok()).unwrap_or(0);
+    let name = GuestName::new(name.clone()).map_err(Failure::of)?;
+    stop::guest_ended(layout, &name, Path::new(dir), GuestEnd::from_wait(number(code), number(status)))?;
+    Ok(Exit::OK)
 }

@@ -9,9 +9,9 @@ pub fn run(arguments: &Arguments) -> ! {
     let persistent = arguments.byte_of(1, 0) == b'p';
     let command = sys::clone(0);
     if command == 0 {
+        // A session of its own, but no controlling terminal: at the end of its leader the kernel would hang up on
+        // every process that the command has left in the background.
         sys::setsid();
-        // The console is the command's terminal where there is one; without one this fails and does no harm.
-        sys::make_controlling(0);
         shim::become_program(arguments, 2);
     }
     sys::set_cloexec(fd::ANSWER);

@@ -1,1 +1,38 @@
-//! vserver-run
+//! Doing a plan and living with it: start, stop, enter, and the record that they share.
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`start`] | from the command to a running guest: the list of steps, done with an undo stack |
+//! | [`site`] | what the steps of one start hand to each other |
+//! | [`first`] | the guest's first process: how it is made, what it does to itself |
+//! | [`hostview`], [`fstab`], [`dev`] | mounts on the host's side |
+//! | [`scripts`] | hooks |
+//! | [`record`] | what a start did, in `/run/vservers`; who is running |
+//! | [`stop`] | stop, and the clean-up after a guest that ended by itself or whose tool was killed |
+//! | [`enter`] | a program inside a running guest, always with the guest's own rights |
+//! | [`helper`] | the tiny static program, and how it is executed |
+//!
+//! Nothing here decides: choices were made in `vserver-plan`.
+
+pub mod console;
+pub mod dev;
+pub mod enter;
+pub mod failure;
+pub mod first;
+pub mod fstab;
+pub mod helper;
+pub mod hostview;
+pub mod inside;
+pub mod lock;
+pub mod look;
+pub mod prepare;
+pub mod record;
+pub mod scripts;
+pub mod site;
+pub mod start;
+pub mod stop;
+pub mod undo;
+pub mod virtualtree;
+
+pub use failure::Failure;
+pub use record::Record;

@@ -48,6 +48,7 @@ pub static COMMAND: Command = Command {
             "write the manual pages of all programs into DIR",
         ),
         Opt::flag(&["--list-guests"], "print the guests' names, for completion").hide(),
+        Opt::flag(&["--guest-ended"], "internal: the guard calls this when a guest has ended").hide(),
         Opt::flag(&["----nonamespace"], "internal: the caller is in the guest's mount namespace").hide(),
         Opt::flag(&["----insecure"], "internal: allow suexec in a stopped guest").hide(),
     ],
@@ -86,6 +87,9 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     if call.given.has("--list-guests") {
         return list_guests(call);
+    }
+    if call.given.has("--guest-ended") {
+        return crate::life::guest_ended(&call.layout, &call.given.operands);
     }
     if let Some(shell) = call.given.value("--completion") {
         let script = shell.to_str().and_then(complete::script);

@@ -1,0 +1,88 @@
+//! The guest's console while a start waits: what the rc command prints is shown to whoever started the guest.
+
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
+
+use crate::failure::{Doing, Failure};
+use crate::first::next_answer;
+use crate::helper::answer;
+
+/// How a command that the stub init ran has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The program could not be executed: errno.
+    NotExecuted(i32),
+    /// It has ended.
+    Command {
+        /// Wait status as wait(2) encodes it.
+        status: i32,
+        /// Somebody is left in the guest.
+        left: bool,
+    },
+    /// The stub itself is gone.
+    Vanished,
+}
+
+/// Lines end as the command wrote them: the console must not add carriage returns to what is copied to a terminal
+/// or file of the host.
+pub fn plain_output(terminal: &OwnedFd) -> Result<(), Failure> {
+    let mut settings = tcgetattr(terminal).doing(|| "read the console's settings".into())?;
+    settings.output_modes -= OutputModes::OPOST;
+    tcsetattr(terminal, OptionalActions::Now, &settings).doing(|| "set the console's settings".into())
+}
+
+/// Copies the console to standard output until the stub's command has ended.
+///
+/// # Errors
+/// A descriptor fails. What cannot be written to standard output is dropped: the guest goes on.
+pub fn show_until_ended(console: BorrowedFd<'_>, answers: &mut OwnedFd) -> Result<Ended, Failure> {
+    let mut status = None;
+    loop {
+        let (console_ready, answer_ready) = wait(console, answers.as_fd())?;
+        if console_ready {
+            copy(console)?;
+        } else if answer_ready {
+            // Only when the console has nothing more: what was printed last is shown before the end is reported.
+            match (next_answer(answers)?, status) {
+                (Some((answer::EXEC_FAILED, errno)), _) => return Ok(Ended::NotExecuted(errno)),
+                (Some((answer::ENDED, number)), _) => status = Some(number),
+                (Some((answer::LEFT, left)), Some(status)) => {
+                    return Ok(Ended::Command { status, left: left != 0 });
+                }
+                (Some(_), _) => {}
+                (None, Some(status)) => return Ok(Ended::Command { status, left: false }),
+                (None, None) => return Ok(Ended::Vanished),
+            }
+        }
+    }
+}
+
+fn wait(console: BorrowedFd<'_>, answers: BorrowedFd<'_>) -> Result<(bool, bool), Failure> {
+    let mut watched =
+        [PollFd::from_borrowed_fd(console, PollFlags::IN), PollFd::from_borrowed_fd(answers, PollFlags::IN)];
+    loop {
+        match poll(&mut watched, None) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).doing(|| "wait for the guest".into()),
+        }
+    }
+    let [console, answers] = watched;
+    Ok((console.revents().contains(PollFlags::IN), !answers.revents().is_empty()))
+}
+
+fn copy(console: BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut buffer = [0; 4096];
+    match rustix::io::read(console, &mut buffer) {
+        Ok(count) => {
+            let mut out = std::io::stdout().lock();
+            drop(out.write_all(&buffer[..count]).and_then(|()| out.flush()));
+            Ok(())
+        }
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::IO) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "read the guest's console".into()),
+    }
+}

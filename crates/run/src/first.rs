@@ -1,0 +1,418 @@
+//! The guest's first process.
+//!
+//! ```text
+//!   tool ──fork──▶ guard-to-be ──clone3──▶ first process
+//!    │                  │ pid                 │ waits for "go"
+//!    │◀─────report──────┘                     │
+//!    │ groups, id maps, priorities            │
+//!    │───────────────────────go──────────────▶│ steps inside, rights
+//!    │◀──────────────────────────ready/failed─┤
+//!    │                  │ becomes the guard   │ becomes the guest's program
+//!    │◀──────────────────────exec failed/end of file
+//! ```
+//! The guard-to-be is a fork of the tool, so it needs nothing explained; it is the first process's parent from the
+//! beginning, and becomes a program of 8 KiB as soon as it has reported. All talk is over pipes that close by
+//! themselves when a side dies.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
+use vserver_kernel::ns::{self, IdRange, Namespaces};
+use vserver_kernel::process::{Pidfd, ProcessId};
+use vserver_kernel::sys::{self, CloneArgs, Forked};
+use vserver_kernel::{Fault, caps, mount, oom, rlimit, sched};
+use vserver_plan::step::First;
+
+use crate::failure::{Doing, Failure};
+use crate::helper::{self, answer, fd};
+use crate::inside::{self, Interior};
+use crate::record;
+use crate::site::{FirstProcess, Site};
+
+/// A failure inside, as it travels through the pipe.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    /// The step, in words.
+    step: String,
+    /// The system call.
+    op: String,
+    /// What it was called on.
+    object: String,
+    /// The errno.
+    errno: i32,
+}
+
+impl Report {
+    fn new(step: &dyn std::fmt::Display, fault: &Fault) -> Self {
+        Self {
+            step: step.to_string(),
+            op: fault.op.to_owned(),
+            object: fault.object.clone(),
+            errno: fault.errno().unwrap_or(libc::EIO),
+        }
+    }
+}
+
+impl From<Report> for Failure {
+    fn from(report: Report) -> Self {
+        let reason = io::Error::from_raw_os_error(report.errno);
+        Self::new(format!("cannot {}", report.step))
+            .because(format!("{} {}: {reason}", report.op, report.object))
+    }
+}
+
+/// The ends of the pipes.
+struct Pipes {
+    /// First process and helper → tool.
+    answers: (OwnedFd, OwnedFd),
+    /// Tool → first process.
+    go: (OwnedFd, OwnedFd),
+    /// Guard-to-be → tool.
+    report: (OwnedFd, OwnedFd),
+    /// Tool → guard: held open.
+    hold: (OwnedFd, OwnedFd),
+}
+
+impl Pipes {
+    fn new() -> Result<Self, Failure> {
+        let pipe = answer_pipe;
+        Ok(Self { answers: pipe()?, go: pipe()?, report: pipe()?, hold: pipe()? })
+    }
+}
+
+/// A pipe, both ends close-on-exec and above the numbers that a helper's descriptors get: putting those in place
+/// would close these.
+///
+/// # Errors
+/// As pipe(2).
+pub fn answer_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing(|| "make a pipe".into())?;
+    Ok((high(read.as_fd())?, high(write.as_fd())?))
+}
+
+/// Writes to a pipe whose reader may be gone: then there is nobody else to tell.
+pub fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(pipe, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Makes the guard and the first process, and takes the latter as far as the execution of its program.
+///
+/// `made` is called as soon as the processes exist, so that a later failure can take them back.
+///
+/// # Errors
+/// The kernel refuses a namespace, a step inside fails, or (a guest with its own init) its program cannot be executed.
+pub fn make(
+    site: &mut Site<'_>,
+    first: &First,
+    made: &mut dyn FnMut(ProcessId, ProcessId),
+) -> Result<(), Failure> {
+    let image = helper::image()?;
+    let pipes = Pipes::new()?;
+    record::make_directory(&record::state_dir(site.layout, &site.guest.name))?;
+    let groups = site.group.as_ref().ok_or_else(|| Failure::new("the guest has no control group yet"))?;
+    let forked = sys::fork().doing(|| "fork the guard".into())?;
+    let Forked::Parent { pid: guard, .. } = forked else { guard_to_be(site, first, &image, pipes) };
+    let Pipes { answers, go, report, hold } = pipes;
+    // Our copies of the other sides: as long as they are open, nobody sees the end of a file.
+    drop((answers.1, go.0, report.1, hold.0));
+    let guard = ProcessId::of(guard)?;
+    let mut from_guard = Vec::new();
+    File::from(report.0).read_to_end(&mut from_guard).doing(|| "hear from the guard".into())?;
+    let pid = match <[u8; 4]>::try_from(from_guard.as_slice()) {
+        Ok(pid) => i32::from_ne_bytes(pid),
+        Err(_) => {
+            return Err(told(&from_guard).unwrap_or_else(|| Failure::new("the guard ended without a word")));
+        }
+    };
+    let id = ProcessId::of(pid)?;
+    made(id, guard);
+    let pidfd = Pidfd::open(pid)?;
+    admit(first, groups, pid)?;
+    File::from(go.1).write_all(b"g").doing(|| "let the guest's first process go".into())?;
+    let mut answers = answers.0;
+    await_ready(&mut answers, first.program.init)?;
+    site.first = Some(FirstProcess { id, pidfd, guard, answers, hold: Some(hold.1) });
+    Ok(())
+}
+
+/// A failure that came as text, if it did.
+fn told(text: &[u8]) -> Option<Failure> {
+    serde_json::from_slice::<Report>(text).ok().map(Failure::from)
+}
+
+/// What only the host may do for the new process: groups, id maps, priorities.
+fn admit(first: &First, groups: &crate::site::Groups, pid: i32) -> Result<(), Failure> {
+    groups.inner.attach(pid).doing(|| "put the guest's first process into its control groups".into())?;
+    if let Some((outside, count)) = first.user {
+        let map = [IdRange { inside: 0, outside, count }];
+        ns::write_id_maps(pid, &map, &map).doing(|| "write the guest's id maps".into())?;
+    }
+    let rights = &first.rights;
+    if let Some(nice) = rights.nice {
+        sched::set_nice(pid, nice).doing(|| format!("set the nice value {nice}"))?;
+    }
+    if let Some((class, level)) = rights.ionice {
+        sched::set_io_priority(pid, io_priority(class, level)).doing(|| "set the I/O priority".into())?;
+    }
+    if let Some(badness) = rights.badness {
+        let badness = i16::try_from(badness.clamp(-1000, 1000)).unwrap_or(0);
+        oom::set_adjustment(pid, badness).doing(|| format!("add {badness} to the OOM score"))?;
+    }
+    Ok(())
+}
+
+/// Class and level as `ionice` numbers them.
+pub fn io_priority(class: u8, level: u8) -> sched::IoPriority {
+    match class {
+        1 => sched::IoPriority::Realtime(level),
+        2 => sched::IoPriority::BestEffort(level),
+        3 => sched::IoPriority::Idle,
+        _ => sched::IoPriority::None,
+    }
+}
+
+/// One answer: kind and number. `None`: end of file.
+pub fn next_answer(answers: &mut OwnedFd) -> Result<Option<(i32, i32)>, Failure> {
+    let mut message = [0u8; 8];
+    let mut filled = 0;
+    while filled < message.len() {
+        match rustix::io::read(&mut *answers, &mut message[filled..]) {
+            Ok(0) => return Ok(None),
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).doing(|| "hear from the guest's first process".into()),
+        }
+    }
+    let number =
+        |at: usize| i32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+    Ok(Some((number(0), number(4))))
+}
+
+/// Until all steps inside are done; with an init of its own, until that is executed.
+fn await_ready(answers: &mut OwnedFd, init: bool) -> Result<(), Failure> {
+    loop {
+        match next_answer(answers)? {
+            Some((answer::READY, _)) if init => {}
+            Some((answer::READY, _)) => return Ok(()),
+            Some((answer::FAILED, length)) => return Err(read_report(answers, length)),
+            Some((answer::EXEC_FAILED, errno)) => {
+                let reason = io::Error::from_raw_os_error(errno);
+                return Err(Failure::new("cannot execute the guest's init").because(reason));
+            }
+            Some(_) => {}
+            // The pipe closes by the execution of the guest's own init.
+            None if init => return Ok(()),
+            None => return Err(Failure::new("the guest's first process ended before it began its work")),
+        }
+    }
+}
+
+fn read_report(answers: &mut OwnedFd, length: i32) -> Failure {
+    let mut text = vec![0u8; usize::try_from(length).unwrap_or(0).min(1 << 16)];
+    let mut filled = 0;
+    while filled < text.len() {
+        match rustix::io::read(&mut *answers, &mut text[filled..]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+    }
+    told(&text).unwrap_or_else(|| Failure::new("the guest's first process failed without saying why"))
+}
+
+/// In the fork that will be the guard: makes the first process, reports it, becomes the guard.
+fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) -> ! {
+    let failed = |step: &str, fault: &Fault| -> ! {
+        let text = serde_json::to_vec(&Report::new(&step, fault)).unwrap_or_default();
+        write_all(&pipes.report.1, &text);
+        sys::exit_now(1)
+    };
+    if let Err(errno) = rustix::process::setsid() {
+        tracing::debug!(%errno, "the guard stays in the session of the tool");
+    }
+    let forked = match clone_first(first) {
+        Ok(forked) => forked,
+        Err(fault) => failed("make the guest's namespaces", &fault),
+    };
+    let Forked::Parent { pid, pidfd } = forked else { first_process(site, first, image, pipes) };
+    if let Err(fault) = restore_root() {
+        failed("become the guard", &fault);
+    }
+    write_all(&pipes.report.1, &pid.to_ne_bytes());
+    match become_guard(site, image, &pipes, &pidfd) {
+        Ok(never) => match never {},
+        // The guest does not need a guard to live; the next command finds that it has none.
+        Err(_) => sys::exit_now(1),
+    }
+}
+
+/// The namespaces. The user namespace belongs to the guest's first id, which the kernel charges per-user limits to:
+/// made by root, all guests would share root's.
+fn clone_first(first: &First) -> Result<Forked, Fault> {
+    if first.time {
+        ns::unshare(Namespaces::TIME)?;
+        ns::set_time_offsets(&ns::TimeOffsets::uptime_now(std::time::Duration::ZERO))?;
+    }
+    // Only the host can raise hard limits: the guest's process lowers them to what is configured.
+    for limit in &first.rights.limits {
+        if let Some(resource) = rlimit::Resource::numbered(limit.resource)
+            && let Ok(current) = rlimit::get(0, resource)
+            && current.hard < limit.hard
+        {
+            // Refused without CAP_SYS_RESOURCE: the guest keeps what the host has (D17).
+            drop(rlimit::set(0, resource, rlimit::Limit { soft: current.soft, hard: limit.hard }));
+        }
+    }
+    let mut namespaces = Namespaces::MOUNT.with(Namespaces::PID).with(Namespaces::UTS).with(Namespaces::IPC);
+    if let Some((id, _)) = first.user {
+        namespaces = namespaces.with(Namespaces::USER);
+        sys::set_resgid(None, Some(id), None)?;
+        sys::set_resuid(None, Some(id), None)?;
+        caps::raise_effective()?;
+    }
+    sys::clone3(&CloneArgs { namespaces, into_cgroup: None, sibling: false })
+}
+
+fn restore_root() -> Result<(), Fault> {
+    sys::set_resuid(None, Some(0), None)?;
+    sys::set_resgid(None, Some(0), None)?;
+    caps::raise_effective()
+}
+
+/// Becomes the guard program. Returns only on failure.
+fn become_guard(
+    site: &Site<'_>,
+    image: &OwnedFd,
+    pipes: &Pipes,
+    init: &OwnedFd,
+) -> Result<std::convert::Infallible, Fault> {
+    let dev = site.dev.as_ref().ok_or_else(|| Fault::from_errno("open", "the console", libc::EBADF))?;
+    let view = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;
+    let state = record::state_dir(site.layout, &site.guest.name);
+    let log = mount::open_directory(&state)?;
+    ns::enter_one(site.outside.as_fd(), Namespaces::MOUNT)?;
+    rustix::process::chdir("/").map_err(|errno| Fault::new("chdir(2)", "/", errno))?;
+    let tool_path =
+        std::env::current_exe().map_err(|error| Fault::new("readlink(2)", "/proc/self/exe", error))?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let tool = rustix::fs::open("/proc/self/exe", flags, Mode::empty())
+        .map_err(|errno| Fault::new("open(2)", "/proc/self/exe", errno))?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Fault::new("open(2)", "/dev/null", errno))?;
+    let image = high(image.as_fd())?;
+    sys::place(&[
+        (null.as_fd(), 0),
+        (null.as_fd(), 1),
+        (null.as_fd(), 2),
+        (null.as_fd(), fd::ANSWER),
+        (init.as_fd(), fd::INIT),
+        (dev.console.master.as_fd(), fd::CONSOLE),
+        (pipes.hold.0.as_fd(), fd::HOLD),
+        (view.as_fd(), fd::HOST_VIEW),
+        (log.as_fd(), fd::LOG_DIRECTORY),
+        (tool.as_fd(), fd::TOOL),
+        (dev.console.terminal.as_fd(), fd::CONSOLE_SLAVE),
+    ])?;
+    let mut words: Vec<OsString> = ["guard", "console", "console.old"].map(OsString::from).to_vec();
+    words.push(tool_path.into_os_string());
+    words.extend(["vserver", "--guest-ended"].map(OsString::from));
+    words.push(site.guest.name.as_os_str().to_owned());
+    words.push(site.guest.dir.as_os_str().to_owned());
+    Err(helper::execute(image.as_fd(), words, &environment_of_the_guard()))
+}
+
+/// What the tool needs when the guard calls it: where everything lies, and nothing of whoever started the guest.
+fn environment_of_the_guard() -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<(OsString, OsString)> = vec![
+        ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+        ("HOME".into(), "/".into()),
+        ("TERM".into(), "linux".into()),
+    ];
+    for name in ["VSERVER_PREFIX", "VSERVER_CGROUP_TOP", "VSERVER_LOG"] {
+        environment.extend(std::env::var_os(name).map(|value| (name.into(), value)));
+    }
+    environment
+}
+
+/// A copy of a descriptor above those that a helper gets.
+pub fn high(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+    rustix::io::fcntl_dupfd_cloexec(descriptor, helper::DESCRIPTORS + 32)
+        .map_err(|errno| Fault::new("fcntl(2) F_DUPFD_CLOEXEC", "a descriptor", errno))
+}
+
+/// In the guest's first process: waits for the tool, does the steps inside, becomes the program.
+fn first_process(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) -> ! {
+    let Pipes { answers, go, report, hold } = pipes;
+    drop((report, hold, answers.0, go.1));
+    let mut letter = [0u8];
+    // No letter: the tool has died, and with it this guest.
+    if File::from(go.0).read_exact(&mut letter).is_err() {
+        sys::exit_now(1);
+    }
+    let report = match settle_in(site, first) {
+        Ok(()) => {
+            send(&answers.1, answer::READY, 0, b"");
+            let fault = become_program(site, first, image, &answers.1);
+            Report::new(&"execute the helper program", &fault)
+        }
+        Err(report) => report,
+    };
+    let text = serde_json::to_vec(&report).unwrap_or_default();
+    send(&answers.1, answer::FAILED, i32::try_from(text.len()).unwrap_or(0), &text);
+    sys::exit_now(1)
+}
+
+fn send(answers: &OwnedFd, kind: i32, number: i32, text: &[u8]) {
+    let mut message = Vec::with_capacity(8 + text.len());
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(&number.to_ne_bytes());
+    message.extend_from_slice(text);
+    write_all(answers, &message);
+}
+
+/// All that the first process does to itself.
+fn settle_in(site: &Site<'_>, first: &First) -> Result<(), Report> {
+    let setup = |step: &'static str| move |fault: Fault| Report::new(&step, &fault);
+    if first.user.is_some() {
+        inside::become_root().map_err(setup("become root of the guest"))?;
+    }
+    inside::own_cgroup_view().map_err(setup("make a cgroup namespace"))?;
+    mount::make_slave("/", mount::Recursion::All).map_err(setup("part from the host view's mounts"))?;
+    let mut interior = Interior { site, root: None };
+    for step in &first.inside {
+        interior.perform(step).map_err(|fault| Report::new(&step, &fault))?;
+    }
+    inside::take_rights(&first.rights).map_err(setup("take the guest's rights"))
+}
+
+/// Standard descriptors, answer pipe, helper. Returns only on failure.
+fn become_program(site: &Site<'_>, first: &First, image: &OwnedFd, answers: &OwnedFd) -> Fault {
+    let program = &first.program;
+    let Some(dev) = site.dev.as_ref() else { return Fault::from_errno("open", "the console", libc::EBADF) };
+    let placed = high(image.as_fd()).and_then(|image| {
+        let console = dev.console.terminal.as_fd();
+        sys::place(&[(console, 0), (console, 1), (console, 2), (answers.as_fd(), fd::ANSWER)])?;
+        Ok(image)
+    });
+    let image = match placed {
+        Ok(image) => image,
+        Err(fault) => return fault,
+    };
+    let mut words: Vec<OsString> = if program.init {
+        vec!["exec".into(), "s".into()]
+    } else {
+        vec!["init".into(), if program.persistent { "p".into() } else { "-".into() }]
+    };
+    words.extend(program.argv.iter().cloned());
+    helper::execute(image.as_fd(), words, &program.environment)
+}

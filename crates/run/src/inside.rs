@@ -1,0 +1,261 @@
+//! What the guest's first process does to itself, inside the new namespaces.
+//!
+//! It runs in a fork of the tool that nobody else shares; the host's tree is still visible until [`Inside::Pivot`].
+//! A failing step is sent to the tool as a value.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use vserver_kernel::mount::{self, Attributes, MountFd, NewFs, Recursion, TargetKind, attr};
+use vserver_kernel::{Fault, caps, ns, personality, rlimit, seccomp, uts};
+use vserver_plan::{Inside, Rights};
+
+use crate::site::Site;
+
+/// What the steps inside hand to each other.
+pub struct Interior<'a> {
+    /// What was prepared on the host's side.
+    pub site: &'a Site<'a>,
+    /// The guest's root, once attached.
+    pub root: Option<OwnedFd>,
+}
+
+impl Interior<'_> {
+    fn root(&self) -> Result<&OwnedFd, Fault> {
+        self.root.as_ref().ok_or_else(|| Fault::from_errno("attach", "the guest's root", libc::EBADF))
+    }
+
+    /// A mount point of our own set: nothing on the way may be a link, as the guest made the tree.
+    fn strict(&self, path: &Path, kind: TargetKind) -> Result<OwnedFd, Fault> {
+        mount::target_in_root_strict(self.root()?.as_fd(), path, kind)
+    }
+
+    /// Does one step.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn perform(&mut self, step: &Inside) -> Result<(), Fault> {
+        match step {
+            Inside::NodeName(name) => uts::set_host_name(name),
+            Inside::DomainName(name) => uts::set_domain_name(name),
+            Inside::AttachRoot => self.attach_root(),
+            Inside::AttachDev => self.attach_dev(),
+            Inside::Proc { target, data } => self.mount_proc(target, data),
+            Inside::Sys { target } => self.mount_sys(target),
+            Inside::CgroupView { target } => self.mount_cgroups(target),
+            Inside::Tmpfs { target, data } => self.mount_tmpfs(target, data),
+            Inside::Setting(setting) => self.set(&setting.value.setting.value, &setting.value.value),
+            Inside::NoUserNamespaces => self.set(Path::new("user/max_user_namespaces"), b"0"),
+            Inside::ReadOnly(path) => self.read_only(path),
+            Inside::Writable(path) => self.writable(path),
+            Inside::Mask { path, directory } => self.mask(path, *directory),
+            Inside::Pivot => mount::pivot_into(self.root()?.as_fd()),
+        }
+    }
+
+    fn attach_root(&mut self) -> Result<(), Fault> {
+        let missing = || Fault::from_errno("move_mount(2)", "the guest's tree", libc::EBADF);
+        let tree = self.site.tree_mount.as_ref().ok_or_else(missing)?;
+        let target = mount::open_directory(&self.site.tree.root)?;
+        tree.attach_at(target.as_fd())?;
+        // Opened again: the descriptor from before shows what lies under the mount.
+        let root = mount::open_directory(&self.site.tree.root)?;
+        for (path, mount) in &self.site.carried {
+            let kind = TargetKind::Any;
+            mount.attach_at(mount::target_in_root(root.as_fd(), path, kind)?.as_fd())?;
+        }
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn attach_dev(&mut self) -> Result<(), Fault> {
+        let missing = || Fault::from_errno("move_mount(2)", "the guest's /dev", libc::EBADF);
+        let dev = self.site.dev.as_ref().ok_or_else(missing)?;
+        dev.mount.attach_at(self.strict(Path::new("/dev"), TargetKind::Directory)?.as_fd())?;
+        dev.pts.attach_at(self.strict(Path::new("/dev/pts"), TargetKind::Directory)?.as_fd())?;
+        for (path, fifo) in &dev.fifos {
+            fifo.attach_at(self.strict(&Path::new("/dev").join(path), TargetKind::File)?.as_fd())?;
+        }
+        if dev.fifos.iter().any(|(path, _)| path == Path::new("console")) {
+            return Ok(());
+        }
+        // The first terminal of this instance is the console.
+        let terminal = self.strict(Path::new("/dev/pts/0"), TargetKind::File)?;
+        let console = mount::clone_tree(terminal.as_fd(), "", Recursion::One)?;
+        console.attach_at(self.strict(Path::new("/dev/console"), TargetKind::File)?.as_fd())
+    }
+
+    /// For file systems that the fstab names: links may lead elsewhere inside the guest.
+    fn attach(&self, mount: &MountFd, target: &Path) -> Result<(), Fault> {
+        mount.attach_at(mount::target_in_root(self.root()?.as_fd(), target, TargetKind::Directory)?.as_fd())
+    }
+
+    fn mount_proc(&self, target: &Path, data: &[String]) -> Result<(), Fault> {
+        let mut fs = NewFs::new("proc").source("proc");
+        for option in data {
+            fs = match option.split_once('=') {
+                Some((key, value)) => fs.option(key, value),
+                None => fs.flag(option),
+            };
+        }
+        let proc = fs.create()?;
+        proc.set(&Attributes::new().set(attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC), Recursion::One)?;
+        // Where /proc is a link, a later read of /proc/self/… by our own code could be led astray.
+        proc.attach_at(self.strict(target, TargetKind::Directory)?.as_fd())
+    }
+
+    fn mount_sys(&self, target: &Path) -> Result<(), Fault> {
+        let bits = attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC | attr::READ_ONLY;
+        let real = NewFs::new("sysfs").source("sysfs").create();
+        let sys = match real {
+            Ok(sys) => {
+                sys.set(&Attributes::new().set(bits), Recursion::One)?;
+                sys
+            }
+            // In a user namespace the real one needs a network namespace of the guest's own: an empty tree with the
+            // mount points that inits look for stands in.
+            Err(fault) if fault.is(libc::EPERM) => Self::empty_sys(bits & !attr::READ_ONLY)?,
+            Err(fault) => return Err(fault),
+        };
+        sys.attach_at(self.strict(target, TargetKind::Directory)?.as_fd())
+    }
+
+    fn empty_sys(bits: u64) -> Result<MountFd, Fault> {
+        let sys = NewFs::new("tmpfs").source("sysfs").option("mode", "755").option("size", "64k").create()?;
+        for path in ["fs", "fs/cgroup"] {
+            rustix::fs::mkdirat(&sys, path, Mode::from_raw_mode(0o755))
+                .map_err(|errno| Fault::new("mkdirat(2)", format!("/sys/{path}"), errno))?;
+        }
+        sys.set(&Attributes::new().set(bits), Recursion::One)?;
+        Ok(sys)
+    }
+
+    fn mount_cgroups(&self, target: &Path) -> Result<(), Fault> {
+        let view = NewFs::new("cgroup2").source("cgroup2").create()?;
+        view.set(&Attributes::new().set(attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC), Recursion::One)?;
+        self.attach(&view, target)
+    }
+
+    fn mount_tmpfs(&self, target: &Path, data: &[(String, String)]) -> Result<(), Fault> {
+        let fs =
+            data.iter().fold(NewFs::new("tmpfs").source("tmpfs"), |fs, (key, value)| fs.option(key, value));
+        let tmpfs = fs.create()?;
+        tmpfs.set(&Attributes::new().set(attr::NO_SUID | attr::NO_DEV), Recursion::One)?;
+        // A directory below one that was just mounted (`/run/lock`) is not there yet.
+        let root = self.root()?;
+        if let Err(fault) = mount::target_in_root(root.as_fd(), target, TargetKind::Directory) {
+            let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else { return Err(fault) };
+            let parent = mount::target_in_root(root.as_fd(), parent, TargetKind::Directory)?;
+            rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+                .map_err(|errno| Fault::new("mkdirat(2)", target.display(), errno))?;
+        }
+        self.attach(&tmpfs, target)
+    }
+
+    /// Writes below `/proc/sys` of the new namespaces.
+    fn set(&self, setting: &Path, value: &[u8]) -> Result<(), Fault> {
+        let path = Path::new("proc/sys").join(setting);
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(self.root()?, &path, flags, Mode::empty(), resolve)
+            .map_err(|errno| Fault::new("openat2(2)", format!("/{}", path.display()), errno))?;
+        rustix::io::write(&file, value)
+            .map_err(|errno| Fault::new("write(2)", format!("/{}", path.display()), errno))?;
+        Ok(())
+    }
+
+    fn read_only(&self, path: &Path) -> Result<(), Fault> {
+        self.bind_on_itself(path, &Attributes::new().set(attr::READ_ONLY))
+    }
+
+    /// Taken before its parent becomes read-only? No: a second mount of the same place is writable whatever lies
+    /// above it, as the attribute belongs to the mount.
+    fn writable(&self, path: &Path) -> Result<(), Fault> {
+        match self.bind_on_itself(path, &Attributes::new().clear(attr::READ_ONLY)) {
+            Err(fault) if fault.is(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn bind_on_itself(&self, path: &Path, attributes: &Attributes) -> Result<(), Fault> {
+        let target = self.strict(path, TargetKind::Any)?;
+        let tree = mount::clone_tree(target.as_fd(), "", Recursion::One)?;
+        tree.set(attributes, Recursion::One)?;
+        tree.attach_at(target.as_fd())
+    }
+
+    fn mask(&self, path: &Path, directory: bool) -> Result<(), Fault> {
+        let target = match self.strict(path, TargetKind::Any) {
+            Ok(target) => target,
+            // Gone since the host was asked (a module was unloaded).
+            Err(fault) if fault.is(libc::ENOENT) => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
+        let cover = if directory {
+            let empty =
+                NewFs::new("tmpfs").source("hidden").option("size", "0").option("mode", "555").create()?;
+            empty.set(
+                &Attributes::new().set(attr::READ_ONLY | attr::NO_DEV | attr::NO_EXEC | attr::NO_SUID),
+                Recursion::One,
+            )?;
+            empty
+        } else {
+            // The null node of the /dev that we made, not whatever the guest's path may lead to.
+            let null = self.strict(&PathBuf::from("/dev/null"), TargetKind::File)?;
+            mount::clone_tree(null.as_fd(), "", Recursion::One)?
+        };
+        cover.attach_at(target.as_fd())
+    }
+}
+
+/// Takes the rights of the guest, for good. The last thing before its program: afterwards hardly anything is allowed.
+///
+/// # Errors
+/// A limit that was configured, the filter, or the capabilities cannot be set.
+pub fn take_rights(rights: &Rights) -> Result<(), Fault> {
+    take_limits(rights)?;
+    caps::set_all(rights.capabilities.0)
+}
+
+/// All but the capabilities themselves: limits, personality, filter, and the bound that no program can pass.
+///
+/// # Errors
+/// As [`take_rights`].
+pub fn take_limits(rights: &Rights) -> Result<(), Fault> {
+    for limit in &rights.limits {
+        let Some(resource) = rlimit::Resource::numbered(limit.resource) else { continue };
+        let current = rlimit::get(0, resource)?;
+        let soft = limit.soft.unwrap_or(current.soft).min(limit.hard);
+        match rlimit::set(0, resource, rlimit::Limit { soft, hard: limit.hard }) {
+            Err(fault) if !limit.may_fail => return Err(fault),
+            _ => {}
+        }
+    }
+    if let Some(domain) = rights.personality {
+        personality::set(u32::try_from(domain & 0xffff_ffff).unwrap_or(0))?;
+    }
+    if rights.deny_system_calls {
+        seccomp::install(&seccomp::Program::denying(&seccomp::Denial::ALL))?;
+    }
+    caps::clear_ambient()?;
+    caps::drop_bounding(rights.capabilities.0)
+}
+
+/// Becomes root of the guest's user namespace (its id maps are written), or of the host in a classic one.
+///
+/// # Errors
+/// The maps are not there.
+pub fn become_root() -> Result<(), Fault> {
+    vserver_kernel::sys::set_groups(&[])?;
+    vserver_kernel::sys::set_resgid(Some(0), Some(0), Some(0))?;
+    vserver_kernel::sys::set_resuid(Some(0), Some(0), Some(0))
+}
+
+/// A cgroup namespace whose root is the group this process is in.
+///
+/// # Errors
+/// As unshare(2).
+pub fn own_cgroup_view() -> Result<(), Fault> {
+    ns::unshare(ns::Namespaces::CGROUP)
+}

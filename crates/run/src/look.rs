@@ -1,0 +1,176 @@
+//! Looking at the guest's tree and at the host, for the planner.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use vserver_config::guest::Guest;
+use vserver_host::{EntryKind, Host};
+use vserver_kernel::beneath::{FileKind, Root};
+use vserver_kernel::mount::{self, Attributes, Recursion};
+use vserver_kernel::{idmap, ns};
+use vserver_model::{Layout, Mode};
+use vserver_plan::tree::{DevEntry, DevKind};
+use vserver_plan::visible::ProcEntry;
+use vserver_plan::{Ground, Tree, rights};
+
+use crate::failure::{Doing, Failure};
+
+/// Opens the guest's root directory.
+///
+/// # Errors
+/// No `vdir` link, or it leads nowhere.
+pub fn open_root(guest: &Guest) -> Result<(Root, PathBuf), Failure> {
+    let Some(vdir) = &guest.vdir else {
+        return Err(Failure::new(format!("{} has no vdir link to the guest's tree", guest.dir.display()))
+            .hint(format!("ln -s /vservers/NAME {}", guest.dir.join("vdir").display())));
+    };
+    let place = |failure: Failure| failure.place(&vdir.file, vdir.line);
+    let what = || format!("enter the guest's tree {}", vdir.value.display());
+    let path = vdir.value.canonicalize().doing(what).map_err(place)?;
+    if path == Path::new("/") {
+        return Err(place(Failure::new("the guest's tree is the host's root directory")));
+    }
+    Ok((Root::open(&path).doing(what).map_err(place)?, path))
+}
+
+/// Facts about the tree, for the planner.
+pub fn tree(root: &Root, path: PathBuf, guest: &Guest) -> Tree {
+    let filesystem =
+        mount::filesystem_type(root.as_fd()).map_or_else(|_| "unknown".to_owned(), |kind| kind.to_string());
+    let shifted = guest.context.as_ref().is_some_and(|xid| rights::mode(guest, xid.value).is_shifted());
+    Tree {
+        can_idmap: shifted && can_idmap(root),
+        programs: Tree::PROGRAMS.into_iter().filter(|program| root.exists_executable(program)).collect(),
+        init_is_systemd: root
+            .resolve("/sbin/init")
+            .is_ok_and(|target| target.file_name().is_some_and(|name| name == "systemd")),
+        directories: Tree::DIRECTORIES
+            .into_iter()
+            .filter(|path| root.symlink_metadata(path).is_ok_and(|found| found.kind == FileKind::Directory))
+            .collect(),
+        dev: dev_entries(root),
+        root: path,
+        filesystem,
+    }
+}
+
+/// Tries an id map on a copy of the tree's mount that nobody sees.
+fn can_idmap(root: &Root) -> bool {
+    let attempt = || {
+        let tree = mount::clone_tree(root.as_fd(), "", Recursion::One)?;
+        tree.set(&Attributes::new().propagation(mount::Propagation::Private), Recursion::One)?;
+        let users = idmap::user_namespace_with(&[ns::IdRange { inside: 0, outside: 65_536, count: 65_536 }])?;
+        tree.idmap(users.as_fd())
+    };
+    match attempt() {
+        Ok(()) => true,
+        Err(fault) => {
+            tracing::debug!(%fault, "the tree cannot be id-mapped");
+            false
+        }
+    }
+}
+
+/// More entries than any `dev` of a guest has: a tree that is filled up must not fill the host's memory.
+const DEV_ENTRIES: usize = 512;
+
+/// What stands in the tree's `dev`, one directory deep (`net/tun`).
+fn dev_entries(root: &Root) -> Vec<DevEntry> {
+    let mut found = Vec::new();
+    let top = dev_entries_of(root, Path::new(""));
+    for entry in top {
+        let below = match entry.kind {
+            DevKind::Directory
+                if !["pts", "shm", "mqueue", "hugepages"].iter().any(|&own| entry.path == Path::new(own)) =>
+            {
+                dev_entries_of(root, &entry.path)
+            }
+            DevKind::Directory => continue,
+            _ => Vec::new(),
+        };
+        found.push(entry);
+        found.extend(below.into_iter().filter(|entry| !matches!(entry.kind, DevKind::Directory)));
+    }
+    found.truncate(DEV_ENTRIES);
+    found
+}
+
+fn dev_entries_of(root: &Root, directory: &Path) -> Vec<DevEntry> {
+    let at = Path::new("/dev").join(directory);
+    // A link or no directory at all: nothing to carry over; mounting /dev will say so.
+    if !root.symlink_metadata("/dev").is_ok_and(|dev| dev.kind == FileKind::Directory) {
+        return Vec::new();
+    }
+    let mut entries = root.entries(&at).unwrap_or_default();
+    entries.truncate(DEV_ENTRIES);
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+        .into_iter()
+        .filter_map(|entry| {
+            let path = at.join(&entry.name);
+            let facts = root.symlink_metadata(&path).ok()?;
+            let (major, minor) = facts.device;
+            let kind = match facts.kind {
+                FileKind::CharDevice => DevKind::Char { major, minor },
+                FileKind::BlockDevice => DevKind::Block { major, minor },
+                FileKind::Fifo => DevKind::Fifo,
+                FileKind::Directory => DevKind::Directory,
+                FileKind::Symlink => DevKind::Link(root.read_link(&path).ok()?.into_os_string()),
+                FileKind::Socket | FileKind::File => return None,
+            };
+            Some(DevEntry {
+                path: directory.join(&entry.name),
+                mode: facts.mode & 0o1777,
+                uid: facts.uid,
+                gid: facts.gid,
+                kind,
+            })
+        })
+        .collect()
+}
+
+/// What of the host the plan depends on.
+pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
+    let range = guest.context.as_ref().map(|xid| rights::mode(guest, xid.value));
+    Ground {
+        proc: proc_entries(layout, host),
+        range_conflict: match range {
+            Some(Mode::Shifted { first_id, count }) => {
+                host.id_range_conflict(first_id, count).map(|conflict| conflict.to_string())
+            }
+            _ => None,
+        },
+        keep: vec![
+            layout.confdir.clone(),
+            layout.vdirbase.clone(),
+            layout.pkgbase.clone(),
+            layout.cachebase.clone(),
+            layout.rundir.clone(),
+            layout.lockdir.clone(),
+        ],
+        group_top: layout.cgroup_top.clone(),
+        not_yet: vserver_config::not_yet_line(guest),
+    }
+}
+
+/// The kernel's `/proc`, and what of it the list in force shows to guests.
+fn proc_entries(layout: &Layout, host: &Host) -> Vec<ProcEntry> {
+    // What is wrong with a line of the list is told by `check`; the line hides rather than shows.
+    let (list, _) = vserver_config::visible::in_force(layout);
+    let entry = |path: PathBuf, kind: EntryKind| {
+        let directory = kind == EntryKind::Directory;
+        let visible = list.shows(&Path::new("/proc").join(&path));
+        (kind != EntryKind::Link).then_some(ProcEntry { name: path, directory, visible })
+    };
+    let top = host.proc.top.iter().filter_map(|found| entry(PathBuf::from(&found.name), found.kind));
+    let below = host.proc.below.iter().flat_map(|(directory, entries)| {
+        entries.iter().filter_map(move |found| entry(Path::new(directory).join(&found.name), found.kind))
+    });
+    let top: Vec<ProcEntry> = top.collect();
+    let hidden: Vec<PathBuf> =
+        top.iter().filter(|entry| !entry.visible).map(|entry| entry.name.clone()).collect();
+    // What is hidden with its directory needs no mask of its own.
+    let below = below.filter(|entry| !hidden.iter().any(|parent| entry.name.starts_with(parent)));
+    let below: Vec<ProcEntry> = below.filter(|entry| !entry.visible).collect();
+    top.into_iter().chain(below).collect()
+}

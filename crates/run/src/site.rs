@@ -1,0 +1,77 @@
+//! What the steps of one start hand to each other.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use vserver_config::guest::Guest;
+use vserver_kernel::beneath::Root;
+use vserver_kernel::cgroup::Group;
+use vserver_kernel::mount::MountFd;
+use vserver_kernel::process::{Pidfd, ProcessId};
+use vserver_kernel::pty::Pty;
+use vserver_model::Layout;
+use vserver_plan::{Plan, Tree};
+
+/// The half-built guest.
+pub struct Site<'a> {
+    /// Base directories.
+    pub layout: &'a Layout,
+    /// The guest.
+    pub guest: &'a Guest,
+    /// Its tree's facts.
+    pub tree: &'a Tree,
+    /// What is being done.
+    pub plan: &'a Plan,
+    /// The guest's root directory, as the host sees it.
+    pub root: Root,
+    /// The mount namespace that the command was started in: the guard goes back to it.
+    pub outside: OwnedFd,
+    /// Where shared BPF programs are pinned, if a BPF file system is mounted.
+    pub bpffs: Option<PathBuf>,
+    /// Host-view mounts below the root whose owners were shifted when they were made: no id map for them.
+    pub shifted_mounts: Vec<PathBuf>,
+    /// The guest's control groups.
+    pub group: Option<Groups>,
+    /// The tree as it will be the root.
+    pub tree_mount: Option<MountFd>,
+    /// Mounts of the host view below the root, with their place in the guest (shifted guests only).
+    pub carried: Vec<(PathBuf, MountFd)>,
+    /// The guest's `/dev`, its terminals, and its console.
+    pub dev: Option<Dev>,
+    /// The first process.
+    pub first: Option<FirstProcess>,
+}
+
+/// The guest's control groups.
+pub struct Groups {
+    /// Limits, programs, freezer.
+    pub outer: Group,
+    /// The root of the guest's cgroup namespace.
+    pub inner: Group,
+}
+
+/// The host-made `/dev`.
+pub struct Dev {
+    /// The file system in memory with the nodes.
+    pub mount: MountFd,
+    /// The terminals.
+    pub pts: MountFd,
+    /// The first of them: the guest's console.
+    pub console: Pty,
+    /// Fifos and sockets of the tree's `dev`, carried over.
+    pub fifos: Vec<(PathBuf, MountFd)>,
+}
+
+/// The first process and the guard, just made.
+pub struct FirstProcess {
+    /// Its identity on the host.
+    pub id: ProcessId,
+    /// A handle on it.
+    pub pidfd: Pidfd,
+    /// The guard.
+    pub guard: ProcessId,
+    /// What it and the helper report.
+    pub answers: OwnedFd,
+    /// Closing it lets the guard read the console.
+    pub hold: Option<OwnedFd>,
+}

@@ -1,0 +1,502 @@
+//! From the command to a running guest.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Command;
+
+use vserver_config::guest::{Flavour, Guest};
+use vserver_host::Host;
+use vserver_kernel::beneath::Root;
+use vserver_kernel::bpf::{self, device};
+use vserver_kernel::cgroup::Hierarchies;
+use vserver_kernel::idmap;
+use vserver_kernel::mount::{self, Attributes, Propagation, Recursion};
+use vserver_kernel::ns::{self, IdRange, Namespaces};
+use vserver_kernel::process::{Pidfd, ProcessId};
+use vserver_model::{GuestName, Layout, flags};
+use vserver_plan::step::{AllowedDevice, First};
+use vserver_plan::{Plan, StartAsk, Step, Tree};
+
+use crate::console::{self, Ended};
+use crate::failure::{Doing, Failure};
+use crate::lock::{Lock, PATIENCE};
+use crate::record::{self, Record, State};
+use crate::scripts::{self, Moment};
+use crate::site::{Groups, Site};
+use crate::undo::Undo;
+use crate::{dev, first, fstab, hostview, look, prepare, stop, virtualtree};
+
+/// What became of a start.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It runs.
+    Started(Box<Record>),
+    /// It ran already.
+    AlreadyRunning(Box<Record>),
+}
+
+/// A guest whose configuration was read, with what the planner says about it.
+pub struct Planned {
+    /// The guest.
+    pub guest: Guest,
+    /// Facts of its tree.
+    pub tree: Tree,
+    /// The plan.
+    pub plan: Plan,
+    /// Its root directory.
+    root: Root,
+}
+
+/// Reads the configuration and makes the plan; does nothing.
+///
+/// # Errors
+/// The configuration has errors, or asks for what cannot be.
+pub fn plan(layout: &Layout, host: &Host, dir: &Path, ask: &StartAsk) -> Result<Planned, Failure> {
+    let guest = read(layout, dir)?;
+    // Before the tree is looked at: a guest without a context is refused whatever else is wrong.
+    if guest.context.is_none() {
+        let refusal = vserver_plan::Refusal::NoContext { place: dir.join("context") };
+        return Err(refused(&refusal));
+    }
+    let (root, path) = look::open_root(&guest)?;
+    let tree = look::tree(&root, path, &guest);
+    let ground = look::ground(layout, host, &guest);
+    let plan = vserver_plan::start(&guest, &tree, &ground, ask).map_err(|refusal| refused(&refusal))?;
+    Ok(Planned { guest, tree, plan, root })
+}
+
+fn refused(refusal: &vserver_plan::Refusal) -> Failure {
+    let mut failure = Failure::new(refusal.to_string());
+    failure.hint = refusal.hint();
+    failure.place = refusal.place().map(|place| (place.clone(), 1));
+    failure
+}
+
+fn read(layout: &Layout, dir: &Path) -> Result<Guest, Failure> {
+    vserver_config::read(layout, dir).into_guest().map_err(|findings| {
+        let mut errors = findings.iter();
+        let first = errors.next();
+        let mut failure = Failure::new(first.map_or_else(String::new, |finding| finding.message.clone()));
+        if let Some(finding) = first {
+            failure.place = Some((finding.file.clone(), finding.line));
+            failure.hint.clone_from(&finding.hint);
+        }
+        let more = errors.count();
+        if more > 0 {
+            failure.what = format!("{} (and {more} more: vserver NAME check tells all)", failure.what);
+        }
+        failure
+    })
+}
+
+/// Starts the guest whose configuration directory is `dir`. `say` gets each line meant for people.
+///
+/// # Errors
+/// Whatever failed; everything done until then was taken back, and the failure says so.
+pub fn start(
+    layout: &Layout,
+    name: &GuestName,
+    dir: &Path,
+    ask: &StartAsk,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome, Failure> {
+    let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {
+        say(&format!("another command is working on '{}': waiting for it", name.display()));
+    })?;
+    match record::state(layout, name) {
+        State::Running(record) => return Ok(Outcome::AlreadyRunning(record)),
+        State::Ended(record) => {
+            stop::clean_up(layout, &record, stop::Hooks::Run).map_err(stop::Problems::whole)?;
+        }
+        State::Broken { .. } => record::remove_state(layout, name)?,
+        State::Stopped => {}
+    }
+    start_locked(layout, name, dir, ask, say).map(|record| Outcome::Started(Box::new(record)))
+}
+
+/// The start itself; the caller holds the guest's lock and has seen that it does not run.
+pub fn start_locked(
+    layout: &Layout,
+    name: &GuestName,
+    dir: &Path,
+    ask: &StartAsk,
+    say: &mut dyn FnMut(&str),
+) -> Result<Record, Failure> {
+    let host = Host::quick().doing(|| "look at this host".into())?;
+    let outside = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;
+    // The scripts of the first moment may edit the configuration: it is read after them, the one place where the
+    // stream turns. They run where all later ones run, in the host view.
+    let early = plan(layout, &host, dir, ask)?;
+    let used = early.plan.xid;
+    if let Some(other) = record::by_xid(layout, used.get()) {
+        return Err(Failure::new(format!(
+            "context {used} is in use by the running guest '{}'",
+            other.name.display()
+        ))
+        .place(dir.join("context"), 1)
+        .hint("give each guest a number of its own"));
+    }
+    stop::remove_leftovers(layout, &early.plan)?;
+    enter_host_view(&early)?;
+    run_hooks(&early, Flavour::Initialize, None)?;
+    let Planned { guest, tree, plan, root } = plan(layout, &host, dir, ask)?;
+    for warning in &plan.warnings {
+        say(&format!("warning: {}", warning.text));
+    }
+    let mut site = Site {
+        layout,
+        guest: &guest,
+        tree: &tree,
+        plan: &plan,
+        root: Root::open(&tree.root).unwrap_or(root),
+        outside,
+        bpffs: host.bpffs.clone(),
+        shifted_mounts: Vec::new(),
+        group: None,
+        tree_mount: None,
+        carried: Vec::new(),
+        dev: None,
+        first: None,
+    };
+    let mut undo = Undo::default();
+    let done = plan.steps.iter().try_for_each(|step| perform(&mut site, step, &mut undo, say));
+    match done {
+        Ok(()) => {
+            undo.keep();
+            let record = record::running(layout, name);
+            record.ok_or_else(|| Failure::new("the guest ended as soon as it had been started"))
+        }
+        Err(mut failure) => {
+            for (deed, result) in undo.take_back() {
+                match result {
+                    Ok(()) => failure.undone.push(deed),
+                    Err(problem) => failure.left.push(format!("{deed}: {problem}")),
+                }
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn enter_host_view(planned: &Planned) -> Result<(), Failure> {
+    for step in &planned.plan.steps {
+        if let Step::HostView { cleanup, keep } = step {
+            hostview::make(&planned.tree.root, *cleanup, keep)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_hooks(planned: &Planned, flavour: Flavour, xid: Option<vserver_model::Xid>) -> Result<(), Failure> {
+    let guest = &planned.guest;
+    let moment = Moment { name: &guest.name, xid, dir: &guest.dir, root: &planned.tree.root };
+    scripts::run(&guest.scripts, flavour, &moment)
+}
+
+/// Does one step.
+fn perform(
+    site: &mut Site<'_>,
+    step: &Step,
+    undo: &mut Undo,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    tracing::debug!(%step, "doing");
+    match step {
+        // Done before the configuration was read for the last time.
+        Step::HostView { .. } | Step::Hooks(Flavour::Initialize) => Ok(()),
+        Step::Hooks(flavour) => hooks(site, *flavour),
+        Step::CheckFilesystem { device, place } => {
+            check_filesystem(device).map_err(|f| f.place(&place.file, place.line))
+        }
+        Step::Mount { entry, shift } => {
+            if let Err(failure) = fstab::mount(&entry.value, site.root.as_fd(), *shift) {
+                // As the original did: said, and the start goes on.
+                say(&format!(
+                    "{}:{}:1: failed to mount fstab-entry: {}",
+                    entry.file.display(),
+                    entry.line,
+                    in_one_line(&failure)
+                ));
+            } else if shift.is_some() {
+                site.shifted_mounts.push(entry.value.target.clone());
+            }
+            Ok(())
+        }
+        Step::Mtab { initial, entries } => prepare::mtab(&site.root, initial, entries),
+        Step::Clean(style) => prepare::clean(&site.root, *style),
+        Step::RunlevelRecord(level) => prepare::runlevel_record(&site.root, *level, record::now()),
+        Step::HostCommand { item, argv } => host_command(site, item, argv),
+        Step::Group { path, delegate } => make_group(site, path, *delegate, undo),
+        Step::Devices(rules) => allow_devices(site, rules),
+        Step::Root { idmap } => take_tree(site, *idmap),
+        Step::Dev { entries, shift, pts } => {
+            site.dev = Some(dev::make(site, entries, *shift, pts.as_ref())?);
+            Ok(())
+        }
+        Step::First(first) => make_first(site, first, undo),
+        Step::Record => write_record(site, undo),
+        Step::AwaitCommand => await_command(site),
+    }
+}
+
+/// A failure and its reasons on one line.
+pub fn in_one_line(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    let mut reason = std::error::Error::source(failure);
+    while let Some(error) = reason {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        reason = error.source();
+    }
+    text
+}
+
+fn hooks(site: &Site<'_>, flavour: Flavour) -> Result<(), Failure> {
+    let guest = site.guest;
+    let moment =
+        Moment { name: &guest.name, xid: Some(site.plan.xid), dir: &guest.dir, root: &site.tree.root };
+    scripts::run(&guest.scripts, flavour, &moment)
+}
+
+/// `fsck -n`: 0 and 1 are fine, everything else stops the start.
+fn check_filesystem(device: &Path) -> Result<(), Failure> {
+    let what = || format!("check the file system on {}", device.display());
+    let status = Command::new("fsck").args(["-s", "-n", "-T"]).arg(device).status().doing(what)?;
+    match status.code() {
+        Some(0 | 1) => Ok(()),
+        _ => Err(Failure::new(format!("cannot {}", what())).because(format!("fsck ended with {status}"))),
+    }
+}
+
+fn host_command(site: &Site<'_>, item: &str, argv: &[std::ffi::OsString]) -> Result<(), Failure> {
+    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
+    let what = || format!("run {item} ({})", program.to_string_lossy());
+    let status = Command::new(program).args(arguments).current_dir(&site.tree.root).status().doing(what)?;
+    if status.success() {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("cannot {}", what())).because(format!("it ended with {status}"));
+    Err(failure.place(site.guest.dir.join("apps/init").join(item), 1))
+}
+
+fn make_group(
+    site: &mut Site<'_>,
+    path: &str,
+    delegate: Option<u32>,
+    undo: &mut Undo,
+) -> Result<(), Failure> {
+    let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
+    let outer = hierarchies.group(path);
+    let inner = outer.child("guest");
+    let back = hierarchies.group(path);
+    undo.did(format!("control group {path}"), move || {
+        back.kill()?;
+        back.remove().map_err(Failure::from)
+    });
+    outer.create().doing(|| format!("make the control group {path}"))?;
+    inner.create().doing(|| format!("make the control group {path}/guest"))?;
+    if let Some(id) = delegate {
+        inner
+            .chown_delegated(id, id)
+            .doing(|| format!("give the control group {path}/guest to the guest"))?;
+    }
+    site.group = Some(Groups { outer, inner });
+    Ok(())
+}
+
+fn allow_devices(site: &Site<'_>, rules: &[AllowedDevice]) -> Result<(), Failure> {
+    let rules: Vec<device::DeviceRule> = rules.iter().map(device_rule).collect();
+    let groups = site.group.as_ref().ok_or_else(|| Failure::new("the guest has no control group yet"))?;
+    let attach = || {
+        let directory = groups.outer.v2_dir_fd()?;
+        let directory = directory
+            .ok_or_else(|| vserver_kernel::Fault::from_errno("open", "a cgroup2 directory", libc::ENOENT))?;
+        shared(&bpf::Program::from_rules(&rules), site.bpffs.as_deref())?.attach(directory.as_fd())
+    };
+    attach().doing(|| "restrict the guest's devices".into()).map_err(|failure| {
+        failure.hint(
+            "without this a guest could open any device node: vserver check-host tells what the kernel lacks",
+        )
+    })
+}
+
+/// The program from the BPF file system, where the first start pins it for all others; loaded anew without one.
+fn shared(program: &bpf::Program, bpffs: Option<&Path>) -> Result<bpf::Loaded, vserver_kernel::Fault> {
+    let Some(directory) = bpffs.map(|bpffs| bpffs.join("vserver")) else { return program.load() };
+    match std::fs::create_dir(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => program.load(),
+        _ => program.load_pinned(&directory),
+    }
+}
+
+fn device_rule(rule: &AllowedDevice) -> device::DeviceRule {
+    device::DeviceRule {
+        kind: if rule.block { device::DeviceKind::Block } else { device::DeviceKind::Char },
+        major: Some(rule.major),
+        minor: rule.minor,
+        read: true,
+        write: true,
+        mknod: rule.mknod,
+    }
+}
+
+/// The tree as the guest's root: a copy of the host view's mount, a slave of it, with shifted ids if asked.
+fn take_tree(site: &mut Site<'_>, idmap: Option<(u32, u32)>) -> Result<(), Failure> {
+    let path = &site.tree.root;
+    let what = || format!("take the guest's tree {}", path.display());
+    let slave = Attributes::new().propagation(Propagation::Slave);
+    let Some((outside, count)) = idmap else {
+        let tree = mount::clone_tree(rustix::fs::CWD, path, Recursion::All).doing(what)?;
+        tree.set(&slave, Recursion::All).doing(what)?;
+        site.tree_mount = Some(tree);
+        return Ok(());
+    };
+    let users = idmap::user_namespace_with(&[IdRange { inside: 0, outside, count }]).doing(what)?;
+    let tree = mount::clone_tree(rustix::fs::CWD, path, Recursion::One).doing(what)?;
+    tree.set(&slave, Recursion::One).doing(what)?;
+    tree.idmap(users.as_fd()).doing(|| format!("id-map {}", path.display()))?;
+    for entry in mount::table().doing(|| "read the mount table".into())? {
+        let Ok(below) = entry.mount_point.strip_prefix(path) else { continue };
+        if below.as_os_str().is_empty() {
+            continue;
+        }
+        let place = Path::new("/").join(below);
+        let copy = mount::clone_tree(rustix::fs::CWD, &entry.mount_point, Recursion::One).doing(what)?;
+        copy.set(&slave, Recursion::One).doing(what)?;
+        if !site.shifted_mounts.contains(&place)
+            && let Err(fault) = copy.idmap(users.as_fd())
+        {
+            tracing::warn!(%fault, place = %place.display(), "shown with the host's ids");
+        }
+        site.carried.push((place, copy));
+    }
+    site.tree_mount = Some(tree);
+    Ok(())
+}
+
+fn make_first(site: &mut Site<'_>, first: &First, undo: &mut Undo) -> Result<(), Failure> {
+    let state = record::state_dir(site.layout, &site.guest.name);
+    let (layout, name) = (site.layout.clone(), site.guest.name.clone());
+    undo.did(format!("state directory {}", state.display()), move || record::remove_state(&layout, &name));
+    if !first.program.init
+        && let Some(dev) = &site.dev
+    {
+        console::plain_output(&dev.console.terminal)?;
+    }
+    let mut made = |init: ProcessId, guard: ProcessId| {
+        undo.did(format!("process {} and its guard", init.pid), move || end_both(init, guard));
+    };
+    first::make(site, first, &mut made)
+}
+
+/// Ends the guest that did not come to be: the guard first, or it would clean up as after a real guest.
+fn end_both(init: ProcessId, guard: ProcessId) -> Result<(), Failure> {
+    for process in [guard, init] {
+        if let Some(pidfd) = process.open()? {
+            pidfd.signal(libc::SIGKILL)?;
+            pidfd.wait_end(Some(std::time::Duration::from_secs(10)))?;
+        }
+    }
+    // The guard is our child: it must not stay a zombie, and its identity must not be taken for a living process.
+    let guard = rustix::process::Pid::from_raw(guard.pid);
+    rustix::process::waitpid(guard, rustix::process::WaitOptions::NOHANG)
+        .doing(|| "reap the guard".into())?;
+    Ok(())
+}
+
+fn write_record(site: &Site<'_>, undo: &mut Undo) -> Result<(), Failure> {
+    let record = record_of(site)?;
+    let (layout, back) = (site.layout.clone(), record.clone());
+    undo.did("record, run file and reverse link", move || {
+        virtualtree::remove(&layout, &back)?;
+        back.remove(&layout)
+    });
+    record.write(site.layout)?;
+    virtualtree::write(site.layout, &record)
+}
+
+fn record_of(site: &Site<'_>) -> Result<Record, Failure> {
+    let Site { guest, plan, tree, .. } = site;
+    let process = site.first.as_ref().ok_or_else(|| Failure::new("the guest has no first process yet"))?;
+    let first = plan.steps.iter().find_map(|step| match step {
+        Step::First(first) => Some(first),
+        _ => None,
+    });
+    let first = first.ok_or_else(|| Failure::new("the plan makes no process"))?;
+    let group = site.group.as_ref().map(|groups| groups.outer.name().to_string_lossy().into_owned());
+    Ok(Record {
+        format: record::FORMAT,
+        name: guest.name.clone(),
+        display_name: guest
+            .display_name
+            .as_ref()
+            .map_or_else(|| guest.name.as_os_str().to_owned(), |name| name.value.clone()),
+        xid: plan.xid,
+        dir: guest.dir.clone(),
+        root: tree.root.clone(),
+        mode: plan.mode,
+        init: process.id,
+        guard: process.guard,
+        init_mode: first.program.init,
+        group: group.unwrap_or_default(),
+        started: record::now(),
+        boot: record::boot_id(),
+        rights: first.rights.clone(),
+        ending: plan.ending.clone(),
+        private: vserver_plan::start::has_flag(guest, "private"),
+        shell: guest.shell.as_ref().map(|shell| shell.value.clone()),
+        vlogin_disabled: guest.vlogin_disabled,
+        flags: guest.cflags.bits.apply_on(flags::DEFAULT_CFLAGS.0),
+        run_file: guest
+            .run
+            .as_ref()
+            .map_or_else(|| site.layout.run_file_of(&guest.name), |run| run.value.clone()),
+        tty: guest.init.tty.clone(),
+    })
+}
+
+/// Style sysv: the command runs in the foreground; its end decides whether the guest stands.
+fn await_command(site: &mut Site<'_>) -> Result<(), Failure> {
+    let (Some(dev), Some(process)) = (&site.dev, &mut site.first) else {
+        return Err(Failure::new("the guest has no console"));
+    };
+    let ended = console::show_until_ended(dev.console.master.as_fd(), &mut process.answers)?;
+    // From now on the guard reads the console.
+    process.hold = None;
+    let persistent =
+        site.plan.steps.iter().any(|step| matches!(step, Step::First(first) if first.program.persistent));
+    let command = site.plan.steps.iter().find_map(|step| match step {
+        Step::First(first) => Some(vserver_plan::show::command_line(&first.program.argv)),
+        _ => None,
+    });
+    let command = command.unwrap_or_default();
+    match ended {
+        Ended::Command { status: 0, left } if left || persistent => Ok(()),
+        Ended::Command { status: 0, .. } => Err(nobody_left(&process.pidfd, &command)),
+        Ended::Command { status, .. } => {
+            let how = if libc::WIFEXITED(status) {
+                format!("it ended with status {}", libc::WEXITSTATUS(status))
+            } else {
+                format!("signal {} ended it", libc::WTERMSIG(status))
+            };
+            let mut failure = Failure::new(format!(
+                "An error occured while executing the vserver startup sequence: {command} failed in the guest"
+            ))
+            .because(how)
+            .hint("its own messages are above; try the command alone with: vserver NAME start --rescue --rescue-init /bin/sh");
+            failure.status = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+            Err(failure)
+        }
+        Ended::NotExecuted(errno) => Err(Failure::new(format!("cannot execute {command} in the guest"))
+            .because(std::io::Error::from_raw_os_error(errno))),
+        Ended::Vanished => Err(Failure::new(format!("the guest ended while {command} was running"))),
+    }
+}
+
+fn nobody_left(init: &Pidfd, command: &str) -> Failure {
+    // The stub ends by itself; waiting for it here keeps the undo from killing what is going anyway.
+    drop(init.wait_end(Some(std::time::Duration::from_secs(1))));
+    Failure::new(format!("{command} has ended and left no process: the guest is not running")).hint(
+        "a guest of this init style needs a service that stays (or style plain, or the flag persistent)",
+    )
+}

@@ -1,0 +1,381 @@
+//! Stop, and what is done after a guest that ended by itself or whose tool was killed.
+//!
+//! Everything here works from the record of what start did, never from the configuration as it is today; only the
+//! administrator's own scripts are looked up now. Taking down goes on past errors and reports them all.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use vserver_config::guest::Flavour;
+use vserver_kernel::cgroup::{Group, Hierarchies};
+use vserver_kernel::ns::{self, Namespaces};
+use vserver_kernel::process::{Pidfd, ProcessId};
+use vserver_model::{GuestName, KillStep, Layout, signal};
+use vserver_plan::step::StopRequest;
+use vserver_plan::{Plan, StartAsk, Step};
+
+use crate::enter::{self, Entry, Terminal};
+use crate::failure::{Doing, Failure};
+use crate::lock::{Lock, PATIENCE};
+use crate::record::{self, Record, State};
+use crate::scripts::{self, Moment};
+use crate::{hostview, start, virtualtree};
+
+/// What became of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran and runs no more.
+    Stopped,
+    /// It did not run; whatever was left of it is gone now.
+    NotRunning,
+}
+
+/// Whether the administrator's scripts are part of a clean-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooks {
+    /// They run.
+    Run,
+    /// They do not: the guest never came to be.
+    Skip,
+}
+
+/// Everything that went wrong while taking down.
+#[derive(Debug, Default)]
+pub struct Problems(pub Vec<Failure>);
+
+impl Problems {
+    fn note(&mut self, result: Result<(), Failure>) {
+        if let Err(failure) = result {
+            self.0.push(failure);
+        }
+    }
+
+    fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// As one failure: the first, with the others listed.
+    pub fn whole(mut self) -> Failure {
+        if self.0.is_empty() {
+            return Failure::new("nothing");
+        }
+        let mut first = self.0.remove(0);
+        first.left.extend(self.0.iter().map(start::in_one_line));
+        first
+    }
+}
+
+/// Stops a guest. `say` gets each line meant for people.
+///
+/// # Errors
+/// Processes remain, or something could not be taken down.
+pub fn stop(layout: &Layout, name: &GuestName, say: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+    let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {
+        say(&format!("another command is working on '{}': waiting for it", name.display()));
+    })?;
+    match record::state(layout, name) {
+        State::Running(record) => {
+            stop_running(layout, &record, say).map_err(Problems::whole)?;
+            Ok(Outcome::Stopped)
+        }
+        State::Ended(record) => {
+            clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
+            Ok(Outcome::NotRunning)
+        }
+        State::Broken { .. } | State::Stopped => {
+            remove_unrecorded(layout, &format!("{}/{}", layout.cgroup_top, name.display()))?;
+            record::remove_state(layout, name)?;
+            Ok(Outcome::NotRunning)
+        }
+    }
+}
+
+fn stop_running(layout: &Layout, record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    if let Err(failure) = run_hooks(layout, record, Flavour::PreStop) {
+        say(&start::in_one_line(&failure));
+    }
+    match end(record, say) {
+        Ok(()) => {}
+        Err(failure) => problems.0.push(failure),
+    }
+    if record.init.is_alive() {
+        say(&format!(
+            "Vserver '{}' still running unexpectedly; please investigate it manually...",
+            record.dir.display()
+        ));
+        problems.0.push(Failure::new(format!("processes of '{}' remain", record.name.display())));
+        return problems.into_result();
+    }
+    if let Err(more) = clean_up(layout, record, Hooks::Run) {
+        problems.0.extend(more.0);
+    }
+    if let Some(command) = &record.ending.sync_command {
+        problems.note(run_on_host(command, &record.root));
+    }
+    problems.into_result()
+}
+
+fn run_on_host(command: &[std::ffi::OsString], directory: &Path) -> Result<(), Failure> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+    let what = || format!("run cmd.stop-sync ({})", program.to_string_lossy());
+    std::process::Command::new(program).args(arguments).current_dir(directory).status().doing(what)?;
+    Ok(())
+}
+
+/// Asks the guest to end, waits, and then makes it end.
+fn end(record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    let Some(init) = record.init.open().doing(|| "open the guest's init".into())? else { return Ok(()) };
+    let group = group(record)?;
+    // A frozen guest can do nothing about a request (flag sched_pause, or an interrupted command).
+    group.thaw().doing(|| "thaw the guest".into())?;
+    ask_to_end(record, &init, say)?;
+    if ended_within(&init, &group, record, record.ending.timeout)? {
+        return finish(record, &init, &group);
+    }
+    if record.ending.request != StopRequest::None && record.ending.timeout > Duration::ZERO {
+        say(&format!(
+            "A timeout occurred while waiting for the vserver to finish and it will be killed by sending SIGKILL \
+             signals. The following process list might be useful for finding out the reason of this behavior \
+             (see apps/vshelper/sync-timeout, {} s):",
+            record.ending.timeout.as_secs()
+        ));
+        for line in processes(&group) {
+            say(&line);
+        }
+    }
+    for step in &record.ending.killseq {
+        match *step {
+            KillStep::Signal(number) => signal_all(&init, &group, number)?,
+            KillStep::Wait(time) => {
+                if ended_within(&init, &group, record, time)? {
+                    break;
+                }
+            }
+        }
+    }
+    finish(record, &init, &group)
+}
+
+/// What is left is killed by the kernel in one go.
+fn finish(record: &Record, init: &Pidfd, group: &Group) -> Result<(), Failure> {
+    init.signal(libc::SIGKILL)?;
+    group.kill().doing(|| "kill what is left of the guest".into())?;
+    if !init.wait_end(Some(Duration::from_secs(30)))? {
+        return Err(Failure::new(format!(
+            "process {} of '{}' does not die",
+            record.init.pid,
+            record.name.display()
+        ))
+        .hint("it is probably waiting for a device or a network file system: see /proc/PID/stack"));
+    }
+    Ok(())
+}
+
+fn ask_to_end(record: &Record, init: &Pidfd, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    match &record.ending.request {
+        StopRequest::None => Ok(()),
+        StopRequest::Signal(number) => {
+            init.signal(*number).doing(|| format!("send {} to the guest's init", signal::name(*number)))?;
+            Ok(())
+        }
+        StopRequest::Command(argv) => {
+            let mut entry = Entry::new(argv.clone());
+            entry.environment = std::env::vars_os().collect();
+            entry.environment.extend(record.ending.environment.iter().cloned());
+            entry.terminal = Terminal::Never;
+            entry.although_private = true;
+            match enter::run(record, &entry) {
+                Ok(0) => {}
+                Ok(status) => {
+                    say(&format!("{} ended with status {status}", vserver_plan::show::command_line(argv)));
+                }
+                // A guest that is gone already, or whose command is missing: the kill sequence does the rest.
+                Err(failure) => say(&start::in_one_line(&failure)),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether the guest's processes are gone within `time`. A guest with the flag `persistent` keeps its stub init.
+fn ended_within(init: &Pidfd, group: &Group, record: &Record, time: Duration) -> Result<bool, Failure> {
+    if record.init_mode || time.is_zero() {
+        return Ok(init.wait_end(Some(time))?);
+    }
+    let until = std::time::Instant::now() + time;
+    loop {
+        if init.wait_end(Some(Duration::from_millis(100)))? {
+            return Ok(true);
+        }
+        let only_stub = group.processes()?.iter().all(|&pid| pid == record.init.pid);
+        if only_stub {
+            return Ok(true);
+        }
+        if std::time::Instant::now() >= until {
+            return Ok(false);
+        }
+    }
+}
+
+fn signal_all(init: &Pidfd, group: &Group, number: i32) -> Result<(), Failure> {
+    init.signal(number)?;
+    if number == libc::SIGKILL {
+        return Ok(group.kill()?);
+    }
+    for pid in group.processes()? {
+        // Gone in the meantime is what we want.
+        if let Ok(pidfd) = Pidfd::open(pid) {
+            pidfd.signal(number)?;
+        }
+    }
+    Ok(())
+}
+
+fn processes(group: &Group) -> Vec<String> {
+    let pids = group.processes().unwrap_or_default();
+    pids.iter()
+        .map(|&pid| match vserver_kernel::proc::stat(pid) {
+            Ok(stat) => format!("{pid:>7} {} {}", char::from(stat.state), stat.comm.to_string_lossy()),
+            Err(_) => format!("{pid:>7} (gone)"),
+        })
+        .collect()
+}
+
+/// The control groups of a recorded guest.
+///
+/// # Errors
+/// No hierarchy can be found.
+pub fn group(record: &Record) -> Result<Group, Failure> {
+    let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
+    Ok(hierarchies.group(&record.group))
+}
+
+/// Takes down what start has set up, after the guest's end. May be called again after it was interrupted.
+///
+/// # Errors
+/// All that could not be taken down.
+pub fn clean_up(layout: &Layout, record: &Record, hooks: Hooks) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    if hooks == Hooks::Run {
+        for flavour in [Flavour::PostStop, Flavour::PostpostStop] {
+            // As the original: a failing script of these moments is said and ignored.
+            if let Err(failure) = run_hooks(layout, record, flavour) {
+                tracing::warn!(%failure, "ignored");
+            }
+        }
+    }
+    problems.note(dismiss_guard(record.guard));
+    problems.note(group(record).and_then(|group| {
+        group.kill()?;
+        group.remove().doing(|| format!("remove the control group {}", record.group))
+    }));
+    problems.note(virtualtree::remove(layout, record));
+    if problems.0.is_empty() {
+        problems.note(record.remove(layout));
+    }
+    problems.into_result()
+}
+
+/// The guard has nothing left to do; without this it would call the tool to clean up a second time.
+fn dismiss_guard(guard: ProcessId) -> Result<(), Failure> {
+    if guard.pid == rustix::process::getpid().as_raw_pid() {
+        return Ok(());
+    }
+    if let Some(pidfd) = guard.open()? {
+        pidfd.signal(libc::SIGKILL)?;
+        pidfd.wait_end(Some(Duration::from_secs(10)))?;
+    }
+    Ok(())
+}
+
+/// Runs scripts of a running or ended guest in its host view (in the host's own mounts when the view is gone).
+fn run_hooks(layout: &Layout, record: &Record, flavour: Flavour) -> Result<(), Failure> {
+    let scripts = vserver_config::read(layout, &record.dir).guest.scripts;
+    if !scripts.own.contains_key(&flavour) && !scripts.defaults.contains_key(&flavour) {
+        return Ok(());
+    }
+    let moment = Moment { name: &record.name, xid: Some(record.xid), dir: &record.dir, root: &record.root };
+    let outside = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;
+    let view = hostview::of_running(record);
+    if let Ok(view) = &view {
+        ns::enter_one(view.as_fd(), Namespaces::MOUNT)?;
+    }
+    let result = scripts::run(&scripts, flavour, &moment);
+    if view.is_ok() {
+        ns::enter_one(outside.as_fd(), Namespaces::MOUNT)?;
+    }
+    result
+}
+
+/// Before a start: the control group that the plan will make may be there still, from a start that was killed before
+/// it wrote its record.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_leftovers(layout: &Layout, plan: &Plan) -> Result<(), Failure> {
+    for step in &plan.steps {
+        if let Step::Group { path, .. } = step {
+            remove_unrecorded(layout, path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a control group that no record names, with every process in it.
+fn remove_unrecorded(layout: &Layout, path: &str) -> Result<(), Failure> {
+    let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
+    let group = hierarchies.group(path);
+    if !group.exists() || record::all(layout).iter().any(|record| record.group == path) {
+        return Ok(());
+    }
+    tracing::warn!(path, "a control group was left behind by a command that was killed");
+    group.kill().doing(|| format!("kill what was left in the control group {path}"))?;
+    group.remove().doing(|| format!("remove the control group {path}"))
+}
+
+/// How a guest's first process has ended, as waitid(2) tells its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestEnd {
+    /// It called reboot(2) to restart: `SIGHUP`, reboot(2) "Behavior inside PID namespaces".
+    Reboot,
+    /// It called reboot(2) to halt or power off: `SIGINT`.
+    Halt,
+    /// Anything else.
+    Other,
+}
+
+impl GuestEnd {
+    /// From `si_code` and `si_status`.
+    pub fn from_wait(code: i32, status: i32) -> Self {
+        match (code, status) {
+            (libc::CLD_KILLED, libc::SIGHUP) => Self::Reboot,
+            (libc::CLD_KILLED, libc::SIGINT) => Self::Halt,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Called by the guard: the guest has ended by itself. Cleans up, and starts it again if it asked for that.
+///
+/// # Errors
+/// Something could not be taken down, or the guest does not start again.
+pub fn guest_ended(layout: &Layout, name: &GuestName, dir: &Path, end: GuestEnd) -> Result<(), Failure> {
+    let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {})?;
+    // A stop that was under way has cleaned up in the meantime; then there is nothing to do, and no restart either.
+    let State::Ended(record) = record::state(layout, name) else { return Ok(()) };
+    clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
+    if end == GuestEnd::Reboot {
+        start::start_locked(
+            layout,
+            name,
+            dir,
+            &StartAsk { default_tty: true, ..StartAsk::default() },
+            &mut |line| {
+                tracing::info!(line);
+            },
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `/run/vserver/virtual/XID/…`: what `/proc/virtual` was on a patched kernel (design decision 11).
+
+use std::fs;
+use std::path::Path;
+
+use vserver_model::Layout;
+
+use crate::failure::{Doing, Failure};
+use crate::record::{Record, make_directory};
+
+/// Files of one guest.
+const FILES: [&str; 2] = ["info", "status"];
+
+/// Writes the tree of a guest that has just been started.
+///
+/// # Errors
+/// `/run` cannot be written.
+pub fn write(layout: &Layout, record: &Record) -> Result<(), Failure> {
+    let directory = layout.virtual_of(record.xid);
+    make_directory(&directory)?;
+    let xid = record.xid;
+    let info = format!("ID:\t{xid}\nInfo:\t{}\nInit:\t{}\n", record.name.display(), record.init.pid);
+    let status = format!(
+        "UseCnt:\t1\nTasks:\t1\nFlags:\t{:016x}\nBCaps:\t{:016x}\nCCaps:\t{:016x}\nSpaces:\t{:08x}\n",
+        record.flags, record.rights.capabilities.0, 0, 0
+    );
+    for (name, text) in FILES.iter().zip([info, status]) {
+        let path = directory.join(name);
+        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes it. May be called again.
+///
+/// # Errors
+/// `/run` cannot be written.
+pub fn remove(layout: &Layout, record: &Record) -> Result<(), Failure> {
+    let directory = layout.virtual_of(record.xid);
+    for name in FILES {
+        gone(fs::remove_file(directory.join(name)), &directory)?;
+    }
+    gone(fs::remove_dir(&directory), &directory)
+}
+
+fn gone(result: std::io::Result<()>, directory: &Path) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
