@@ -33,7 +33,7 @@ struct Own(Group);
 
 impl Own {
     fn new() -> Self {
-        let group = Hierarchies::discover().unwrap().group(format!("vserver-test-{}", std::process::id()));
+        let group = Hierarchies::discover().unwrap().group(support::group_name());
         group.create().unwrap();
         Self(group)
     }

@@ -66,7 +66,7 @@ fn enter() {
     let kinds = Namespaces::UTS | Namespaces::IPC | Namespaces::NET | Namespaces::PID | Namespaces::MOUNT;
     let (mut ready, mut tell) = std::io::pipe().unwrap();
     let args = CloneArgs { namespaces: kinds, ..CloneArgs::default() };
-    let Forked::Parent { pidfd, .. } = sys::clone3(&args).unwrap() else {
+    let Forked::Parent { pid, pidfd } = sys::clone3(&args).unwrap() else {
         uts::set_host_name("entered").unwrap();
         tell.write_all(b"x").unwrap();
         std::thread::sleep(Duration::from_secs(1000));
@@ -77,7 +77,10 @@ fn enter() {
         ns::enter(pidfd.as_fd(), kinds).unwrap();
         assert_eq!(uts::host_name(), "entered");
         // The pid namespace is for children.
-        in_child(Namespaces::NONE, || assert_eq!(std::process::id(), 2 + 1));
+        let inside = ns::open(pid, Namespaces::PID).map(|fd| ns::identity(fd).unwrap()).unwrap();
+        in_child(Namespaces::NONE, || {
+            assert_eq!(ns::identity(ns::open(0, Namespaces::PID).unwrap()).unwrap(), inside);
+        });
     });
     let pidfd = Pidfd::from(pidfd);
     assert!(pidfd.signal(libc::SIGKILL).unwrap());

@@ -1,12 +1,15 @@
 //! What the kernel tests share: each body runs in a process of its own with a single thread and its own mount
-//! namespace, and a need that this machine lacks ends as *ignored*, with the reason.
+//! and pid namespaces, and a need that this machine lacks ends as *ignored*, with the reason.
 
+use std::os::fd::AsFd as _;
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use vserver_kernel::cgroup::Hierarchies;
-use vserver_kernel::mount::{self, Recursion};
+use vserver_kernel::mount::{self, NewFs, Recursion};
 use vserver_kernel::ns::{self, Namespaces};
+use vserver_kernel::process::{Pidfd, WaitStatus};
+use vserver_kernel::sys::{self, Forked};
 
 /// Something that a test cannot do without, asked of the kernel itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +66,18 @@ const BODY: &str = "VSERVER_KERNEL_TEST";
 pub fn run(cases: &'static [Case]) -> ExitCode {
     if let Ok(name) = std::env::var(BODY) {
         let (_, _, body) = cases.iter().find(|(known, ..)| *known == name).expect("a case of this name");
-        ns::unshare(Namespaces::MOUNT).unwrap();
+        // In a pid namespace of its own: whatever the body starts ends with it, also when it fails.
+        let die_too = || sys::set_parent_death_signal(Some(rustix::process::Signal::KILL)).unwrap();
+        die_too();
+        ns::unshare(Namespaces::MOUNT | Namespaces::PID).unwrap();
         mount::make_slave("/", Recursion::All).unwrap();
+        if let Forked::Parent { pidfd, .. } = sys::fork().unwrap() {
+            let ended = Pidfd::from(pidfd).wait(None).unwrap();
+            return if ended == Some(WaitStatus::Exited(0)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        die_too();
+        let proc = mount::open_directory("/proc").unwrap();
+        NewFs::new("proc").create().unwrap().attach_at(proc.as_fd()).unwrap();
         body();
         return ExitCode::SUCCESS;
     }
@@ -92,6 +105,13 @@ fn trial(name: &str, needs: &[Need]) -> Result<Completion, Failed> {
     }
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(format!("{}\n{out}{err}", output.status).into())
+}
+
+/// A name for a group of this test's own: every test is process 1, but has its own pid namespace.
+#[allow(dead_code, reason = "each test file needs some of these")]
+pub fn group_name() -> String {
+    let (_, number) = ns::identity(ns::open(0, Namespaces::PID).unwrap()).unwrap();
+    format!("vserver-test-{number}")
 }
 
 fn runs_i386() -> bool {
