@@ -19,8 +19,13 @@ pub fn mode(guest: &Guest, xid: Xid) -> Mode {
 }
 
 /// The upper bound of every process in the guest: the secure set, then the lines of `bcapabilities`.
-pub fn capabilities(guest: &Guest) -> CapSet {
-    let bits = guest.bcapabilities.bits.apply_on(CapSet::SECURE.0);
+///
+/// systemd takes capabilities away from its services and needs `SETPCAP` for it, or journald and logind do not start
+/// (status 218). The capability only takes away and moves within the bound, so a guest run by systemd has it unless
+/// the administrator's lines say otherwise.
+pub fn capabilities(guest: &Guest, systemd: bool) -> CapSet {
+    let default = if systemd { CapSet::SECURE.with(CapSet::SETPCAP) } else { CapSet::SECURE };
+    let bits = guest.bcapabilities.bits.apply_on(default.0);
     // Bits that no capability has (from `all`) mean nothing and would confuse whoever reads the record.
     CapSet(bits & CapSet::KNOWN.0)
 }
@@ -57,7 +62,7 @@ const POWERLESS_WHEN_SHIFTED: [&str; 12] = [
 
 /// What should be said about the capabilities that were added to the default set.
 pub fn capability_warnings(guest: &Guest, mode: &Mode) -> Vec<Warning> {
-    let added = capabilities(guest).without(CapSet::SECURE);
+    let added = capabilities(guest, false).without(CapSet::SECURE);
     let place = guest.bcapabilities.lines.first().map(|line| line.file.clone());
     let added = added.to_string();
     let named = |list: &[&str]| -> Vec<String> {
@@ -77,9 +82,9 @@ pub fn capability_warnings(guest: &Guest, mode: &Mode) -> Vec<Warning> {
 }
 
 /// What every process of the guest may do.
-pub fn rights(guest: &Guest, mode: &Mode) -> Rights {
+pub fn rights(guest: &Guest, mode: &Mode, systemd: bool) -> Rights {
     Rights {
-        capabilities: capabilities(guest),
+        capabilities: capabilities(guest, systemd),
         deny_system_calls: matches!(mode, Mode::Classic),
         limits: limits(guest),
         personality: personality_of(guest),

@@ -159,7 +159,7 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
         shift: first_id(&mode).unwrap_or(0),
         pts: mounts.pts.clone(),
     });
-    steps.push(Step::First(Box::new(first(guest, &mode, &mounts, ground, &started, ask))));
+    steps.push(Step::First(Box::new(first(guest, &mode, &mounts, ground, &started, systemd, ask))));
     steps.push(Step::Record);
     if !started.init {
         steps.push(Step::AwaitCommand);
@@ -254,6 +254,7 @@ fn first(
     mounts: &Mounts,
     ground: &Ground,
     started: &StartCommand,
+    systemd: bool,
     ask: &StartAsk,
 ) -> First {
     let mut environment = guest.init.environment.clone();
@@ -271,7 +272,7 @@ fn first(
     First {
         user: range(mode),
         time: flag("virt_uptime"),
-        rights: rights::rights(guest, mode),
+        rights: rights::rights(guest, mode, systemd),
         inside: inside(guest, mode, mounts, ground),
         program: Program {
             argv: started.argv.clone(),

@@ -188,6 +188,8 @@ fn ask_to_end(record: &Record, init: &Pidfd, say: &mut dyn FnMut(&str)) -> Resul
             entry.although_private = true;
             match enter::run(record, &entry) {
                 Ok(0) => {}
+                // The command ended with the guest: its last deed was reboot(2).
+                Ok(_) if !record.init.is_alive() => {}
                 Ok(status) => {
                     say(&format!("{} ended with status {status}", vserver_plan::show::command_line(argv)));
                 }
