@@ -4,10 +4,9 @@
 //! fifo or trusts a size. They are named as in the configuration reference: *scalar* (first line), *lines* (trimmed,
 //! with comments), *array* (every non-empty line as it is), *whole* (all bytes), *present* (only existence counts).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use rustix::fs::OFlags;
 use vserver_model::Sourced;
 use vserver_model::name::is_skipped_entry;
 
+use crate::content;
 use crate::finding::{Finding, Kind};
 
 /// No file that is read whole may be bigger: a value this long is a mistake, and memory is the host's.
@@ -114,9 +114,7 @@ impl Files {
     /// As [`Files::scalar`], for the items where an empty file means something.
     pub(crate) fn scalar_or_empty(&mut self, path: &Path) -> Option<Sourced<OsString>> {
         let content = self.whole(path)?;
-        let line = content.split(|&b| b == b'\n').next().unwrap_or_default();
-        let value = trim(line);
-        self.clean(path, 1, value).then(|| Sourced::new(OsStr::from_bytes(value).to_owned(), path, 1))
+        content::scalar(path, &content, &mut self.findings)
     }
 
     /// *Scalar* in the first of several files that exists, even if that one is empty.
@@ -128,44 +126,13 @@ impl Files {
     /// *Lines*: trimmed, without blank lines and comments. `None`: absent or reported.
     pub(crate) fn lines(&mut self, path: &Path) -> Option<Vec<Sourced<OsString>>> {
         let content = self.whole(path)?;
-        let mut lines = Vec::new();
-        for (index, line) in content.split(|&b| b == b'\n').enumerate() {
-            let line_number = number(index);
-            let item = trim(line);
-            if !item.is_empty() && !item.starts_with(b"#") && self.clean(path, line_number, item) {
-                lines.push(Sourced::new(OsStr::from_bytes(item).to_owned(), path, line_number));
-            }
-        }
-        Some(lines)
+        Some(content::lines(path, &content, &mut self.findings))
     }
 
     /// *Array*: every line that is not empty, as it is. `None`: absent or reported.
     pub(crate) fn array(&mut self, path: &Path) -> Option<Vec<Sourced<OsString>>> {
         let content = self.whole(path)?;
-        let mut items = Vec::new();
-        for (index, line) in content.split(|&b| b == b'\n').enumerate() {
-            if !line.is_empty() && self.clean(path, number(index), line) {
-                items.push(Sourced::new(OsString::from_vec(line.to_vec()), path, number(index)));
-            }
-        }
-        Some(items)
-    }
-
-    /// Whether a value can be one: no NUL (binary file), no carriage return (file from another system).
-    fn clean(&mut self, path: &Path, line: u32, value: &[u8]) -> bool {
-        if value.contains(&0) {
-            self.found(Finding::error(Kind::Binary, path, "is binary, not text").at(line));
-            false
-        } else if value.ends_with(b"\r") {
-            self.found(
-                Finding::error(Kind::BadValue, path, "the line ends with a carriage return")
-                    .at(line)
-                    .hint("the file has DOS line ends; remove the carriage returns"),
-            );
-            false
-        } else {
-            true
-        }
+        Some(content::array(path, &content, &mut self.findings))
     }
 
     /// A scalar that must be text of a type.
@@ -328,19 +295,6 @@ pub(crate) fn dangling(path: &Path) -> Finding {
     )
 }
 
-/// The line number of an index.
-pub(crate) fn number(index: usize) -> u32 {
-    u32::try_from(index + 1).unwrap_or(u32::MAX)
-}
-
-/// Without blanks and tabs at both ends.
-pub(crate) fn trim(line: &[u8]) -> &[u8] {
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let from = line.iter().position(|b| !blank(b)).unwrap_or(line.len());
-    let to = line.iter().rposition(|b| !blank(b)).map_or(from, |at| at + 1);
-    &line[from..to]
-}
-
 /// Why a file was not read.
 #[derive(Debug)]
 pub(crate) enum Refused {
@@ -415,7 +369,7 @@ mod tests {
         assert_eq!(scalar(b""), None);
         assert_eq!(scalar(b"\n42\n"), None);
         assert_eq!(scalar(b"a b\n"), Some("a b".into()));
-        assert_eq!(scalar(b"\xff\n"), Some(OsString::from_vec(vec![0xff])));
+        assert_eq!(scalar(b"\xff\n"), Some(std::os::unix::ffi::OsStringExt::from_vec(vec![0xff])));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! files.
 
 mod check;
+pub mod content;
 pub mod defaults;
 mod files;
 pub mod finding;

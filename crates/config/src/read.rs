@@ -14,14 +14,15 @@ use std::str::FromStr;
 
 use vserver_model::words::{BCAPS, CCAPS, CFLAGS, NCAPS, NFLAGS, UMASK};
 use vserver_model::{
-    Bits, CapSet, ContextFlags, GuestName, Layout, NetFlags, Personality, Sourced, WordTable, parse_list,
+    Bits, CapSet, ContextFlags, GuestName, Layout, NetFlags, Personality, Sourced, UnknownWord, WordTable,
+    parse_list,
 };
 
 use crate::defaults::Shipped;
 use crate::files::{Files, LinkOr, Wrong};
 use crate::finding::{Finding, Kind, Severity};
 use crate::guest::{Guest, Space, Spaces, Switch, UserSpace, Uts, Words};
-use crate::{fstab, hooks};
+use crate::{fstab, hooks, typo};
 
 /// What reading a configuration directory gave: a guest as far as it could be read, and everything that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,8 +272,9 @@ impl Reader<'_> {
             match parse_list(&line.value, table) {
                 Ok(more) => bits = bits.then(more),
                 Err(error) => {
-                    let hint = error.hint();
-                    self.files.wrong(line, Kind::UnknownWord, Wrong::with_hint(&error, hint));
+                    let hint =
+                        error.hint().map_or_else(|| near_word(&error, table), |hint| Some(hint.to_owned()));
+                    self.files.wrong(line, Kind::UnknownWord, Wrong { message: error.to_string(), hint });
                 }
             }
         }
@@ -514,6 +516,18 @@ impl Reader<'_> {
             );
         }
     }
+}
+
+/// The word that an unknown one was likely meant to be.
+fn near_word(error: &UnknownWord, table: &WordTable) -> Option<String> {
+    if error.belongs_to.is_some() {
+        return None;
+    }
+    let word = error.word.to_ascii_lowercase();
+    let bare = word.strip_prefix(&table.prefix.to_ascii_lowercase()).unwrap_or(&word);
+    let near = table.entries.iter().filter(|entry| typo::near(entry.name.as_ref(), bare.as_ref()));
+    let nearest = near.min_by_key(|entry| typo::distance(entry.name.as_bytes(), bare.as_bytes()))?;
+    Some(format!("did you mean {}?", nearest.name))
 }
 
 /// `hide_netif` of the context flags counts as the network flag of that name (F6), before the lines of `nflags`.

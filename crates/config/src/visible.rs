@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use vserver_model::Layout;
 
+use crate::content::{number, trim};
 use crate::defaults::Shipped;
-use crate::files::{Files, trim};
+use crate::files::Files;
 use crate::finding::{Finding, Kind};
 
 /// Entries that no wildcard and no shipped list shows to a guest.
@@ -108,7 +109,7 @@ impl VisibleList {
                 Ok(rule) => rules.push(rule),
                 Err(message) => findings.push(
                     Finding::error(Kind::Syntax, file, message)
-                        .at(crate::files::number(index))
+                        .at(number(index))
                         .hint("a line is one of + - ~ : ! > or nothing, and an absolute path below /proc"),
                 ),
             }

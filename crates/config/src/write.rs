@@ -315,7 +315,7 @@ impl Renderer<'_> {
         let Some(value) = value else { return Ok(()) };
         let path = path.into();
         let bytes = value.as_bytes();
-        if bytes.is_empty() || crate::files::trim(bytes) != bytes {
+        if bytes.is_empty() || crate::content::trim(bytes) != bytes {
             return Err(unwritable(&path, &value, "a value cannot be empty or have blanks around it"));
         }
         let content = one_line(&path, &value)?;
@@ -358,7 +358,7 @@ impl Renderer<'_> {
         for value in values {
             let bytes = value.as_bytes();
             let lost =
-                bytes.is_empty() || (comments && (bytes[0] == b'#' || crate::files::trim(bytes) != bytes));
+                bytes.is_empty() || (comments && (bytes[0] == b'#' || crate::content::trim(bytes) != bytes));
             if lost {
                 return Err(unwritable(Path::new(item), value, "reading would skip or change the line"));
             }

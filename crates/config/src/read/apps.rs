@@ -1,7 +1,6 @@
 //! `apps/init/` and `apps/vshelper/`.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +8,9 @@ use vserver_model::init::{DEFAULT_KILLSEQ, InitStyle, KillStep, parse_killseq};
 use vserver_model::{GuestName, Sourced};
 
 use super::Reader;
+use crate::content;
 use crate::defaults::Shipped;
-use crate::files::{Files, LinkOr, Wrong, first_existing};
+use crate::files::{LinkOr, Wrong, first_existing};
 use crate::finding::{Finding, Kind};
 use crate::guest::{Init, Vshelper};
 
@@ -126,15 +126,13 @@ impl Reader<'_> {
     fn environment(&mut self) -> (Vec<(OsString, OsString)>, Option<PathBuf>) {
         let paths = [self.cfg("apps/init/environment"), self.def("apps/init/environment")];
         if let Some(path) = first_existing(&paths)
-            && let Some(lines) = self.files.array(path)
+            && let Some(content) = self.files.whole(path)
         {
-            return (variables(&mut self.files, lines), Some(path.clone()));
+            return (content::variables(path, &content, &mut self.files.findings), Some(path.clone()));
         }
         let shipped = Shipped::Environment.content(self.layout);
-        let lines = shipped.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-        let lines =
-            lines.map(|line| Sourced::new(OsStr::from_bytes(line).to_owned(), "shipped environment", 1));
-        (variables(&mut self.files, lines.collect()), None)
+        let path = Shipped::Environment.file(self.layout).unwrap_or_else(|| "shipped environment".into());
+        (content::variables(&path, &shipped, &mut self.files.findings), None)
     }
 
     pub(super) fn vshelper(&mut self) -> Vshelper {
@@ -173,31 +171,4 @@ impl Reader<'_> {
 fn programs(dir: &Path) -> Vec<(String, PathBuf)> {
     let there = EVENTS.into_iter().map(|event| (event.to_owned(), dir.join(event)));
     there.filter(|(_, path)| path.is_file()).collect()
-}
-
-/// `VARIABLE=VALUE` lines. A line that is not one would become a command in the original; here it is an error.
-pub(crate) fn variables(files: &mut Files, lines: Vec<Sourced<OsString>>) -> Vec<(OsString, OsString)> {
-    let mut variables = Vec::with_capacity(lines.len());
-    for line in lines {
-        let bytes = line.value.as_bytes();
-        match bytes.iter().position(|&b| b == b'=') {
-            Some(at) if at > 0 => {
-                let (name, value) = (bytes[..at].to_vec(), bytes[at + 1..].to_vec());
-                variables.push((OsString::from_vec(name), OsString::from_vec(value)));
-            }
-            _ => {
-                let message = format!("'{}' is not VARIABLE=VALUE", line.value.display());
-                self_explaining(files, &line, message);
-            }
-        }
-    }
-    variables
-}
-
-fn self_explaining(files: &mut Files, line: &Sourced<OsString>, message: String) {
-    files.wrong(
-        line,
-        Kind::Syntax,
-        Wrong { message, hint: Some("one variable a line; there are no comments in this file".to_owned()) },
-    );
 }

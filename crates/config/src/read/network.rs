@@ -11,6 +11,10 @@ use crate::files::Wrong;
 use crate::finding::{Finding, Kind};
 use crate::guest::{Interface, Interfaces, Netns, NetnsInterface, Tuntap};
 
+/// The value is wrong and a finding says so.
+#[derive(Clone, Copy, Debug)]
+struct Reported;
+
 fn wrong(error: &AddressError) -> Wrong {
     Wrong::with_hint(error, error.hint())
 }
@@ -85,15 +89,16 @@ impl Reader<'_> {
             }
             return None;
         };
-        let ip = self.files.parsed(Some(ip), address)?;
+        let ip = self.files.parsed(Some(ip), address);
         let base = self.cfg("interfaces");
-        let own_prefix = self.netmask(&dir.join("prefix"), ip.value)?;
-        let own_mask = self.netmask(&dir.join("mask"), ip.value)?;
-        let site_prefix = self.netmask(&base.join("prefix"), ip.value)?;
-        let site_mask = self.netmask(&base.join("mask"), ip.value)?;
-        if let (None, Some(mask), Some(prefix)) = (own_prefix, own_mask, site_prefix)
+        // All four are looked at even if the address is wrong: every mistake in one run.
+        let masks = [dir.join("prefix"), dir.join("mask"), base.join("prefix"), base.join("mask")]
+            .map(|path| self.netmask(&path, ip.as_ref()));
+        let ip = ip?;
+        let [Ok(own_prefix), Ok(own_mask), Ok(site_prefix), Ok(site_mask)] = masks else { return None };
+        let suffixed = ip.value.prefix.is_some();
+        if let (None, Some(mask), Some(prefix), false) = (own_prefix, own_mask, site_prefix, suffixed)
             && mask != prefix
-            && ip.value.prefix.is_none()
         {
             self.files.found(
                 Finding::warning(
@@ -105,8 +110,7 @@ impl Reader<'_> {
             );
         }
         // The key decides before the directory: an inherited prefix wins over the interface's own mask.
-        let own =
-            own_prefix.or(if site_prefix.is_none() || ip.value.prefix.is_some() { own_mask } else { None });
+        let own = own_prefix.or(if site_prefix.is_none() || suffixed { own_mask } else { None });
         match ip.value.with_prefix_of_files(own, site_prefix.or(site_mask)) {
             Ok(address) => Some(ip.map(|_| address)),
             Err(error) => {
@@ -116,19 +120,19 @@ impl Reader<'_> {
         }
     }
 
-    /// The prefix length that a `prefix` or `mask` file says for this address. The outer `None`: reported.
-    #[expect(clippy::option_option, reason = "absent and wrong are different answers")]
-    fn netmask(&mut self, path: &Path, ip: Address) -> Option<Option<u8>> {
-        let Some(text) = self.files.scalar(path) else { return Some(None) };
-        // An inherited IPv4 mask says nothing about an IPv6 address among the same interfaces.
+    /// The prefix length that a `prefix` or `mask` file says for an address, if the file is there.
+    fn netmask(&mut self, path: &Path, ip: Option<&Sourced<Address>>) -> Result<Option<u8>, Reported> {
+        let Some(text) = self.files.scalar(path) else { return Ok(None) };
         let parse = |text: &str| {
             let mask = text.parse::<Netmask>().map_err(|error| wrong(&error))?;
-            match mask {
-                Netmask::Dotted(_) if ip.ip.is_ipv6() => Ok(None),
-                _ => mask.prefix_for(ip.ip).map_err(|error| wrong(&error)),
+            match (mask, ip) {
+                // A mask for all interfaces says nothing about an IPv6 address among them.
+                (Netmask::Dotted(_), Some(ip)) if ip.value.ip.is_ipv6() => Ok(None),
+                (mask, Some(ip)) => mask.prefix_for(ip.value.ip).map_err(|error| wrong(&error)),
+                (mask, None) => mask.prefix().map_err(|error| wrong(&error)),
             }
         };
-        self.files.parsed(Some(text), parse).map(|prefix| prefix.value)
+        self.files.parsed(Some(text), parse).map(|prefix| prefix.value).ok_or(Reported)
     }
 
     fn device(&mut self, dir: &Path, nodev: bool) -> Option<Sourced<OsString>> {
