@@ -22,8 +22,10 @@
 
 use std::net::IpAddr;
 
+mod config;
 mod model;
 
+pub use config::{environment, fstab_file, plain_content, visible_list};
 pub use model::{
     address, guest_name, interface_arg, killseq, limit, netmask, number, personality, signal, vps_line,
     word_list,
@@ -46,7 +48,8 @@ macro_rules! targets {
 }
 
 targets! {
-    address guest_name interface_arg killseq limit netmask number personality signal vps_line word_list
+    address environment fstab_file guest_name interface_arg killseq limit netmask number personality
+    plain_content signal visible_list vps_line word_list
 }
 
 /// The text that most parsers want: the input, or what of it is UTF-8 with replacement characters for the rest, as a
