@@ -1,60 +1,20 @@
-//! The side of this crate towards running guests: what runs, and the calls that start, stop and enter.
+//! The side of this crate towards the life cycle: the calls that start, stop and enter.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use vserver_host::Host;
-use vserver_model::{GuestName, Layout, Mode};
+use vserver_model::{GuestName, Layout};
 use vserver_plan::show::Shown;
 use vserver_plan::{Rescue, StartAsk as PlanAsk};
 use vserver_run::enter::{self, Terminal, User};
-use vserver_run::record::{self, Record};
 use vserver_run::stop::GuestEnd;
 use vserver_run::{Failure as RunFailure, start, stop};
 
 use crate::guests::GuestDir;
 use crate::report::{self, Exit, Failure, Trouble};
+use crate::running::Running;
 use crate::table::Globals;
-
-/// A running guest, as its record tells.
-#[derive(Clone, Debug)]
-pub struct Running {
-    /// Its name: the configuration directory's when it was started.
-    pub name: OsString,
-    /// Its context number.
-    pub xid: u32,
-    /// Its configuration directory.
-    pub dir: PathBuf,
-    /// Its root directory on the host.
-    pub root: PathBuf,
-    /// The host's pid of its init.
-    pub init: Option<u32>,
-    /// How long ago it was started.
-    pub age: Duration,
-    /// First host uid and number of uids of a guest in shifted mode.
-    pub ids: Option<(u32, u32)>,
-    /// Everything else.
-    pub record: Box<Record>,
-}
-
-impl From<Record> for Running {
-    fn from(record: Record) -> Self {
-        Self {
-            name: record.name.as_os_str().to_owned(),
-            xid: record.xid.get(),
-            dir: record.dir.clone(),
-            root: record.root.clone(),
-            init: u32::try_from(record.init.pid).ok(),
-            age: Duration::from_secs(record::now().saturating_sub(record.started)),
-            ids: match record.mode {
-                Mode::Shifted { first_id, count } => Some((first_id, count)),
-                Mode::Classic => None,
-            },
-            record: Box::new(record),
-        }
-    }
-}
 
 /// What `start` is asked.
 #[derive(Clone, Debug, Default)]
@@ -98,24 +58,10 @@ impl From<RunFailure> for Failure {
     }
 }
 
-fn name_of(guest: &GuestDir) -> Result<GuestName, Failure> {
-    GuestName::new(guest.name.clone()).map_err(Failure::of)
-}
-
-/// Every running guest, by context number.
-pub fn all(layout: &Layout) -> Result<Vec<Running>, Failure> {
-    Ok(record::all(layout).into_iter().map(Running::from).collect())
-}
-
-/// The guest's running context, if it runs.
-pub fn of(layout: &Layout, guest: &GuestDir) -> Result<Option<Running>, Failure> {
-    Ok(record::running(layout, &name_of(guest)?).map(Running::from))
-}
-
 /// Starts the guest.
 pub fn start(layout: &Layout, guest: &GuestDir, ask: &StartAsk) -> Result<Exit, Failure> {
     let shown = guest.shown();
-    let outcome = start::start(layout, &name_of(guest)?, &guest.dir, &ask.into(), &mut report::say);
+    let outcome = start::start(layout, &guest.name, &guest.dir, &ask.into(), &mut report::say);
     match outcome {
         Ok(start::Outcome::Started(_)) => Ok(Exit::OK),
         Ok(start::Outcome::AlreadyRunning(_)) => {
@@ -143,8 +89,8 @@ pub fn plan(layout: &Layout, guest: &GuestDir, ask: &StartAsk, json: bool) -> Re
 }
 
 /// Stops the guest; a guest that does not run is only cleaned up.
-pub fn stop(layout: &Layout, guest: &GuestDir, _globals: Globals) -> Result<Exit, Failure> {
-    match stop::stop(layout, &name_of(guest)?, &mut report::say)? {
+pub fn stop(layout: &Layout, guest: &GuestDir) -> Result<Exit, Failure> {
+    match stop::stop(layout, &guest.name, &mut report::say)? {
         stop::Outcome::Stopped => {}
         stop::Outcome::NotRunning => report::say(&format!("vserver '{}' is not running", guest.shown())),
     }
@@ -152,7 +98,7 @@ pub fn stop(layout: &Layout, guest: &GuestDir, _globals: Globals) -> Result<Exit
 }
 
 /// Runs a command in the guest and gives its exit.
-pub fn enter(_layout: &Layout, running: &Running, entry: &Entry) -> Result<Exit, Failure> {
+pub fn enter(running: &Running, entry: &Entry) -> Result<Exit, Failure> {
     let record = &running.record;
     let login = entry.command.is_none();
     let argv = match &entry.command {

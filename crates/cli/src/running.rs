@@ -4,16 +4,19 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::{Fault, uts};
 use vserver_model::{GuestName, Layout};
+use vserver_run::enter;
+use vserver_run::record::{self, Record};
 
+use crate::applet::vuname::chain;
 use crate::guests::GuestDir;
-use crate::life;
-use crate::report::Failure;
+use crate::report::{Exit, Failure};
 
-/// A running context.
+/// A running context, as its record tells.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// Its name: the configuration directory's when it was started.
@@ -26,33 +29,39 @@ pub struct Running {
     pub dir: PathBuf,
     /// The host's pid of its init.
     pub init: i32,
+    /// How long ago it was started.
+    pub age: Duration,
+    /// Everything else.
+    pub record: Box<Record>,
 }
 
-fn from_life(running: life::Running) -> Option<Running> {
-    let name = GuestName::new(running.name).ok()?;
-    let guest = GuestDir { name, dir: running.dir };
-    Some(Running {
-        display_name: guest.display_name(),
-        name: guest.name,
-        xid: running.xid,
-        dir: guest.dir,
-        init: i32::try_from(running.init?).ok()?,
-    })
+impl From<Record> for Running {
+    fn from(record: Record) -> Self {
+        Self {
+            name: record.name.clone(),
+            display_name: record.display_name.clone(),
+            xid: record.xid.get(),
+            dir: record.dir.clone(),
+            init: record.init.pid,
+            age: Duration::from_secs(record::now().saturating_sub(record.started)),
+            record: Box::new(record),
+        }
+    }
 }
 
 /// Every running context, by number.
 pub fn all(layout: &Layout) -> Vec<Running> {
-    life::all(layout).unwrap_or_default().into_iter().filter_map(from_life).collect()
+    record::all(layout).into_iter().map(Running::from).collect()
 }
 
 /// The guest's running context, if it runs.
 pub fn of(layout: &Layout, guest: &GuestDir) -> Option<Running> {
-    life::of(layout, guest).ok().flatten().and_then(from_life)
+    record::running(layout, &guest.name).map(Running::from)
 }
 
 /// The running context of that number.
 pub fn by_xid(layout: &Layout, xid: u32) -> Option<Running> {
-    all(layout).into_iter().find(|running| running.xid == xid)
+    record::by_xid(layout, xid).map(Running::from)
 }
 
 fn missing() -> Failure {
@@ -116,17 +125,30 @@ pub fn set_domainname(running: &Running, name: &OsStr) -> Result<(), Failure> {
     in_uts(running, || uts::set_domain_name(name))
 }
 
-/// Moves this process into the chosen namespaces of a running guest, the mounts as the host sees them.
-pub fn enter_spaces(_layout: &Layout, running: &Running, which: Namespaces) -> Result<(), Failure> {
+/// Runs a program of the host in the chosen namespaces of a running guest, the mounts as the host sees them. Replaces
+/// this process; comes back only when that fails.
+pub fn run_in_spaces(running: &Running, which: Namespaces, command: Vec<OsString>) -> Result<Exit, Failure> {
     for refused in [Namespaces::USER, Namespaces::PID] {
         if which.contains(refused) {
             return Err(Failure::plain(format!(
                 "cannot take a program of the host into the guest's {refused} namespace"
             ))
-            .hint(format!("run the guest's own program: vserver {} exec CMD", running.name.display())));
+            .hint(format!("run the guest's own program: vserver {} exec CMD", running.name)));
         }
     }
-    Err(missing())
+    let others = which.without(Namespaces::MOUNT);
+    if !others.is_empty() {
+        let ended = || Failure::plain(format!("context {} has just ended", running.xid));
+        let init = running.record.init.open()?.ok_or_else(ended)?;
+        ns::enter(init.as_fd(), others)?;
+    }
+    if which.contains(Namespaces::MOUNT) {
+        match enter::execute_in_host_view(&running.record, &command) {
+            Err(failure) => return Err(failure.into()),
+            Ok(never) => match never {},
+        }
+    }
+    chain(command)
 }
 
 /// What `vmount` is asked: the fields of a line of fstab.

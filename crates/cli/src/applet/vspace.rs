@@ -173,8 +173,7 @@ fn operate(call: &mut Call, which: Namespaces) -> Result<Exit, Failure> {
     match enter {
         Some(typed) => {
             let running = context::running(&call.layout, &typed)?;
-            running::enter_spaces(&call.layout, &running, which)?;
-            chain(command)
+            running::run_in_spaces(&running, which, command)
         }
         None => in_new(which, command),
     }

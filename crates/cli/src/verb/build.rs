@@ -1,5 +1,7 @@
 //! `vserver NAME build`: hands over to the builder.
 
+use vserver_build::output::Streams;
+
 use crate::report::{Exit, Failure};
 use crate::table::{Call, Command, Complete, Reading};
 
@@ -22,6 +24,8 @@ pub static COMMAND: Command = Command {
     run,
 };
 
-fn run(_call: &mut Call) -> Result<Exit, Failure> {
-    Err(Failure::plain("this build of vserver has no builder"))
+fn run(call: &mut Call) -> Result<Exit, Failure> {
+    let words = call.take_operands();
+    let name = call.guest().name.clone();
+    Ok(Exit::Code(vserver_build::main(&call.layout, Some(name), &words, &mut Streams)))
 }

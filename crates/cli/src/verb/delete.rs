@@ -10,7 +10,8 @@ use vserver_kernel::mount;
 use crate::guests::{self, GuestDir};
 use crate::life;
 use crate::report::{self, Exit, Failure};
-use crate::table::{Call, Command, Complete, Globals, Reading};
+use crate::running;
+use crate::table::{Call, Command, Complete, Reading};
 use crate::verb::stop::no_operands;
 
 /// The table entry.
@@ -49,8 +50,8 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if !call.globals.silent && !confirmed(call, &doomed)? {
         return Ok(Exit::Code(2));
     }
-    if life::of(&call.layout, call.guest())?.is_some() {
-        life::stop(&call.layout, call.guest(), Globals { sync: true, ..call.globals })?;
+    if running::of(&call.layout, call.guest()).is_some() {
+        life::stop(&call.layout, call.guest())?;
     }
     // Only now: a running guest's own mounts are not the host's, but a hook of its stop may have left one.
     doomed.refuse_mounts()?;

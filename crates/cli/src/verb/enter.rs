@@ -29,5 +29,5 @@ pub static COMMAND: Command = Command {
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
     let running = must_run(call)?;
-    life::enter(&call.layout, &running, &Entry { user: None, command: None })
+    life::enter(&running, &Entry { user: None, command: None })
 }

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
-use crate::life::{self, Entry, Running};
+use crate::life::{self, Entry};
 use crate::report::{Exit, Failure};
+use crate::running::{self, Running};
 use crate::table::{Call, Command, Complete, Reading};
 
 /// The table entry of `exec`.
@@ -82,12 +83,12 @@ fn enter(call: &Call, user: Option<OsString>, command: Vec<OsString>) -> Result<
         return Err(Failure::Usage("no command given".into()));
     }
     let running = must_run(call)?;
-    life::enter(&call.layout, &running, &Entry { user, command: Some(command) })
+    life::enter(&running, &Entry { user, command: Some(command) })
 }
 
 /// The guest's context, or the refusal whose words are fixed.
 pub fn must_run(call: &Call) -> Result<Running, Failure> {
-    life::of(&call.layout, call.guest())?.ok_or_else(|| {
+    running::of(&call.layout, call.guest()).ok_or_else(|| {
         Failure::fixed("'vserver ... suexec' is supported for running vservers only; aborting...", 1)
     })
 }

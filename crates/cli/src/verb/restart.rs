@@ -2,7 +2,8 @@
 
 use crate::life::{self, StartAsk};
 use crate::report::{self, Exit, Failure};
-use crate::table::{Call, Command, Complete, Globals, Reading};
+use crate::running;
+use crate::table::{Call, Command, Complete, Reading};
 use crate::verb::stop::no_operands;
 
 /// The table entry of `restart`.
@@ -40,8 +41,7 @@ pub static CONDRESTART: Command = Command {
 
 fn restart(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    let globals = Globals { sync: true, ..call.globals };
-    if let Err(failure) = life::stop(&call.layout, call.guest(), globals) {
+    if let Err(failure) = life::stop(&call.layout, call.guest()) {
         let who = format!("vserver {} stop", call.guest().shown());
         report::print(&failure, &who, &call.argv0, 1);
     }
@@ -50,7 +50,7 @@ fn restart(call: &mut Call) -> Result<Exit, Failure> {
 
 fn condrestart(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    if life::of(&call.layout, call.guest())?.is_none() {
+    if running::of(&call.layout, call.guest()).is_none() {
         return Ok(Exit::OK);
     }
     restart(call)

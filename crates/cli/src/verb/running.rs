@@ -1,7 +1,7 @@
 //! `vserver NAME running`
 
-use crate::life;
 use crate::report::{Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, Reading};
 use crate::verb::stop::no_operands;
 
@@ -22,5 +22,5 @@ pub static COMMAND: Command = Command {
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    Ok(Exit::yes(life::of(&call.layout, call.guest())?.is_some()))
+    Ok(Exit::yes(running::of(&call.layout, call.guest()).is_some()))
 }

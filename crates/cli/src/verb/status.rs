@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::life;
 use crate::processes;
 use crate::report::{Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, JSON, Reading};
 use crate::verb::stop::no_operands;
 
@@ -37,7 +37,7 @@ struct Status {
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
     let name = call.guest().shown();
-    let running = life::of(&call.layout, call.guest())?;
+    let running = running::of(&call.layout, call.guest());
     let exit = if running.is_some() { Exit::OK } else { Exit::Code(3) };
     let tasks = match &running {
         Some(guest) => Some(processes::tasks_of(&call.layout, guest.name.as_os_str()).map_err(Failure::of)?),

@@ -28,7 +28,7 @@ pub static COMMAND: Command = Command {
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    life::stop(&call.layout, call.guest(), call.globals)
+    life::stop(&call.layout, call.guest())
 }
 
 /// Refuses stray words (the original looped for ever on one).
