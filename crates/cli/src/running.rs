@@ -6,11 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vserver_config::FstabEntry;
+use vserver_config::fstab::parse_options;
 use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::{Fault, uts};
 use vserver_model::{GuestName, Layout};
-use vserver_run::enter;
 use vserver_run::record::{self, Record};
+use vserver_run::{enter, vmount};
 
 use crate::applet::vuname::chain;
 use crate::guests::GuestDir;
@@ -62,10 +64,6 @@ pub fn of(layout: &Layout, guest: &GuestDir) -> Option<Running> {
 /// The running context of that number.
 pub fn by_xid(layout: &Layout, xid: u32) -> Option<Running> {
     record::by_xid(layout, xid).map(Running::from)
-}
-
-fn missing() -> Failure {
-    Failure::plain("this build cannot run guests yet")
 }
 
 /// What uname(2) and getdomainname(2) tell.
@@ -165,11 +163,22 @@ pub struct MountAsk {
 }
 
 /// Mounts one thing into a running guest.
-pub fn mount(_layout: &Layout, _running: &Running, _ask: &MountAsk) -> Result<(), Failure> {
-    Err(missing())
+pub fn mount(layout: &Layout, running: &Running, ask: &MountAsk) -> Result<(), Failure> {
+    let text = ask.options.to_string_lossy().into_owned();
+    let entry = FstabEntry {
+        source: ask.source.clone(),
+        target: ask.target.clone(),
+        options: parse_options(ask.fstype.as_deref(), &text),
+        fstype: ask.fstype.clone(),
+        options_text: text,
+        pass: 0,
+    };
+    Ok(vmount::mount_into(layout, &running.record, &entry)?)
 }
 
-/// Mounts what the guest's fstab lists and is not mounted yet.
-pub fn mount_fstab(_layout: &Layout, _running: &Running) -> Result<(), Failure> {
-    Err(missing())
+/// Mounts what the guest's fstab lists and is not mounted yet; what failed is given back.
+pub fn mount_fstab(layout: &Layout, running: &Running) -> Vec<Failure> {
+    let entries = vserver_config::read(layout, &running.dir).guest.fstab;
+    let entries: Vec<FstabEntry> = entries.into_iter().map(|entry| entry.value).collect();
+    vmount::mount_all(layout, &running.record, &entries).into_iter().map(Failure::from).collect()
 }

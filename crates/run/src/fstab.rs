@@ -65,37 +65,44 @@ const OWN: [&str; 9] =
 
 fn make(entry: &FstabEntry, shift: Option<u32>, target: BorrowedFd<'_>) -> Result<(), Failure> {
     let what = || format!("mount {} on {}", entry.source.to_string_lossy(), entry.target.display());
+    let Some(mount) = detached(entry, shift)? else { return by_program(entry, target) };
+    mount.attach_at(target).doing(what)?;
+    if entry.options.move_mount { mount::unmount_lazily(&entry.source).doing(what) } else { Ok(()) }
+}
+
+/// What the entry asks for, mounted nowhere yet; `None`: only a mount program can mount it. The source of a `move` is
+/// still where it was.
+///
+/// # Errors
+/// The source is missing, or the kernel refuses.
+pub fn detached(entry: &FstabEntry, shift: Option<u32>) -> Result<Option<MountFd>, Failure> {
+    let what = || format!("mount {} on {}", entry.source.to_string_lossy(), entry.target.display());
     let options = &entry.options;
     if let Some(bind) = options.bind {
-        return bind_mount(entry, bind, target).doing(what);
+        return copy(entry, bind).doing(what).map(Some);
     }
     if options.move_mount {
-        return move_mount(entry, target).doing(what);
+        return copy(entry, Bind::Recursive).doing(what).map(Some);
     }
     match entry.fstype.as_deref() {
         Some(fstype) if OWN.contains(&fstype) => {
             let mount = in_memory(entry, fstype, shift).doing(what)?;
             mount.set(&attributes(options), Recursion::One).doing(what)?;
-            mount.attach_at(target).doing(what)
+            Ok(Some(mount))
         }
         // Everything else has a helper program that knows more than we do: addresses of servers, passwords, labels.
-        fstype => by_program(entry, fstype, target),
+        _ => Ok(None),
     }
 }
 
-fn bind_mount(entry: &FstabEntry, bind: Bind, target: BorrowedFd<'_>) -> Result<(), Fault> {
+fn copy(entry: &FstabEntry, bind: Bind) -> Result<MountFd, Fault> {
     let recursion = if bind == Bind::Recursive { Recursion::All } else { Recursion::One };
     let tree = mount::clone_tree(rustix::fs::CWD, &entry.source, recursion)?;
     // The copy must not be the source's peer, or mounts made in the guest would appear on the host.
     let own = Attributes::new().propagation(Propagation::Private);
     tree.set(&own, Recursion::All)?;
     tree.set(&attributes(&entry.options), recursion)?;
-    tree.attach_at(target)
-}
-
-fn move_mount(entry: &FstabEntry, target: BorrowedFd<'_>) -> Result<(), Fault> {
-    bind_mount(entry, Bind::Recursive, target)?;
-    mount::unmount_lazily(&entry.source)
+    Ok(tree)
 }
 
 fn in_memory(entry: &FstabEntry, fstype: &str, shift: Option<u32>) -> Result<MountFd, Fault> {
@@ -121,13 +128,16 @@ fn in_memory(entry: &FstabEntry, fstype: &str, shift: Option<u32>) -> Result<Mou
 }
 
 /// Runs mount(8) on the target's descriptor, so that no path of the guest is looked up again.
-fn by_program(entry: &FstabEntry, fstype: Option<&str>, target: BorrowedFd<'_>) -> Result<(), Failure> {
+///
+/// # Errors
+/// There is no such program, or it refuses: what it says is the reason.
+pub fn by_program(entry: &FstabEntry, target: BorrowedFd<'_>) -> Result<(), Failure> {
     use std::os::fd::AsRawFd;
     let program = std::env::var_os("MOUNT").unwrap_or_else(|| "mount".into());
     // The descriptor is close-on-exec; the program reaches it through our own /proc entry.
     let path = format!("/proc/{}/fd/{}", rustix::process::getpid().as_raw_pid(), target.as_raw_fd());
     let mut command = Command::new(&program);
-    command.arg("-n").args(fstype.iter().flat_map(|fstype| ["-t", fstype]));
+    command.arg("-n").args(entry.fstype.iter().flat_map(|fstype| ["-t", fstype]));
     if !entry.options_text.is_empty() {
         command.arg("-o").arg(without_ours(entry));
     }

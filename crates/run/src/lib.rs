@@ -9,6 +9,7 @@
 //! | [`scripts`] | hooks |
 //! | [`record`] | what a start did, in `/run/vservers`; who is running |
 //! | [`stop`] | stop, and the clean-up after a guest that ended by itself or whose tool was killed |
+//! | [`vmount`] | mounts made in a running guest from outside |
 //! | [`enter`] | a program inside a running guest, always with the guest's own rights |
 //! | [`helper`] | the tiny static program, and how it is executed |
 //!
@@ -33,6 +34,7 @@ pub mod start;
 pub mod stop;
 pub mod undo;
 pub mod virtualtree;
+pub mod vmount;
 
 pub use failure::Failure;
 pub use record::Record;

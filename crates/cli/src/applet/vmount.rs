@@ -65,7 +65,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     let ask = ask(&given)?;
     let mut exit = Exit::OK;
     for guest in words {
-        if let Err(failure) = one(call, &guest, ask.as_ref()) {
+        for failure in one(call, &guest, ask.as_ref()) {
             exit =
                 Exit::Code(report::print(&failure, &format!("vmount {}", guest.display()), &call.argv0, 1));
         }
@@ -73,10 +73,14 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn one(call: &Call, guest: &OsStr, ask: Option<&MountAsk>) -> Result<(), Failure> {
-    let running = context::running(&call.layout, guest)?;
+/// What failed in one guest.
+fn one(call: &Call, guest: &OsStr, ask: Option<&MountAsk>) -> Vec<Failure> {
+    let running = match context::running(&call.layout, guest) {
+        Ok(running) => running,
+        Err(failure) => return vec![failure],
+    };
     match ask {
-        Some(ask) => running::mount(&call.layout, &running, ask),
+        Some(ask) => running::mount(&call.layout, &running, ask).err().into_iter().collect(),
         None => running::mount_fstab(&call.layout, &running),
     }
 }
