@@ -240,12 +240,18 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
     if let Err(errno) = rustix::process::setsid() {
         tracing::debug!(%errno, "the guard stays in the session of the tool");
     }
+    let own_time = match ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::TIME) {
+        Ok(own_time) => own_time,
+        Err(fault) => failed("open the time namespace", &fault),
+    };
     let forked = match clone_first(first) {
         Ok(forked) => forked,
         Err(fault) => failed("make the guest's namespaces", &fault),
     };
     let Forked::Parent { pid, pidfd } = forked else { first_process(site, first, image, pipes) };
-    if let Err(fault) = restore_root() {
+    // The guard must not live in the guest's time: an exec would take it there, and the tool that it becomes in the
+    // end would read other start times of processes than everybody else.
+    if let Err(fault) = restore_root().and_then(|()| ns::enter_one(own_time.as_fd(), Namespaces::TIME)) {
         failed("become the guard", &fault);
     }
     write_all(&pipes.report.1, &pid.to_ne_bytes());

@@ -131,10 +131,11 @@ fn end(record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
     // A frozen guest can do nothing about a request (flag sched_pause, or an interrupted command).
     group.thaw().doing(|| "thaw the guest".into())?;
     ask_to_end(record, &init, say)?;
-    if ended_within(&init, &group, record, record.ending.timeout)? {
+    let asked = record.ending.request != StopRequest::None;
+    if asked && ended_within(&init, &group, record, record.ending.timeout)? {
         return finish(record, &init, &group);
     }
-    if record.ending.request != StopRequest::None && record.ending.timeout > Duration::ZERO {
+    if asked {
         say(&format!(
             "A timeout occurred while waiting for the vserver to finish and it will be killed by sending SIGKILL \
              signals. The following process list might be useful for finding out the reason of this behavior \
