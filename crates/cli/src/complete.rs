@@ -87,12 +87,13 @@ fn bash() -> String {
     put(&mut out, "    esac\n}");
     let vserver = &crate::applet::vserver::COMMAND;
     let own = option_words(vserver);
-    let values: String = visible(vserver)
-        .filter_map(|opt| Some((opt, opt.value?)))
-        .map(|(opt, value)| {
-            format!("        {}) {}; return ;;\n", opt.names.join("|"), bash_reply(value.complete))
-        })
-        .collect();
+    let mut values = String::new();
+    for (opt, value) in visible(vserver).filter_map(|opt| Some((opt, opt.value?))) {
+        put(
+            &mut values,
+            &format!("        {}) {}; return ;;", opt.names.join("|"), bash_reply(value.complete)),
+        );
+    }
     put(
         &mut out,
         &format!(

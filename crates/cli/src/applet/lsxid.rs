@@ -1,6 +1,5 @@
 //! `lsxid`: which guest's ids own a file.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -9,11 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vserver_model::{Layout, Xid};
+use vserver_model::{Layout, Mode, Xid};
 
 use crate::context;
 use crate::guests;
 use crate::report::{Exit, Failure};
+use crate::running;
 use crate::table::{Call, Command, Complete, JSON, Opt, Reading};
 
 /// The table entry.
@@ -53,7 +53,7 @@ struct Line {
 
 struct Walk<'a> {
     call: &'a mut Call,
-    names: HashMap<u32, OsString>,
+    owners: Vec<Owner>,
     /// Only filled for `--json`.
     lines: Vec<Line>,
     failed: bool,
@@ -64,8 +64,8 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if files.is_empty() {
         files.push(PathBuf::from("."));
     }
-    let names = owners(&call.layout);
-    let mut walk = Walk { call, names, lines: Vec::new(), failed: false };
+    let owners = owners(&call.layout);
+    let mut walk = Walk { call, owners, lines: Vec::new(), failed: false };
     for file in files {
         match fs::symlink_metadata(&file) {
             Ok(meta) if meta.is_dir() && !walk.call.given.has("-d") => walk.directory(file, meta.dev())?,
@@ -79,10 +79,32 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     Ok(Exit::yes(!failed))
 }
 
-/// The guest's name for each context number that a configuration fixes.
-fn owners(layout: &Layout) -> HashMap<u32, OsString> {
-    let guests = guests::all(layout);
-    guests.iter().filter_map(|guest| Some((context::fixed(guest)?, guest.display_name()))).collect()
+/// A guest and the uids that are its own on the host.
+struct Owner {
+    xid: u32,
+    name: OsString,
+    first_uid: u32,
+    count: u32,
+}
+
+/// Running guests as they were started, all others as their configuration fixes the number.
+fn owners(layout: &Layout) -> Vec<Owner> {
+    let mut owners: Vec<Owner> = running::all(layout)
+        .into_iter()
+        .filter_map(|running| match running.record.mode {
+            Mode::Shifted { first_id, count } => {
+                Some(Owner { xid: running.xid, name: running.display_name, first_uid: first_id, count })
+            }
+            Mode::Classic => None,
+        })
+        .collect();
+    for guest in guests::all(layout) {
+        if let Some(xid) = context::fixed(&guest).and_then(|xid| Xid::new(xid).ok()) {
+            let name = guest.display_name();
+            owners.push(Owner { xid: xid.get(), name, first_uid: xid.first_uid(), count: xid.uid_count() });
+        }
+    }
+    owners
 }
 
 impl Walk<'_> {
@@ -128,8 +150,9 @@ impl Walk<'_> {
 
     fn show(&mut self, path: &Path, meta: Option<&fs::Metadata>) -> Result<(), Failure> {
         self.failed |= meta.is_none();
-        let xid = meta.map(|meta| self.owner(meta.uid()));
-        let name = xid.and_then(|xid| self.names.get(&xid));
+        let owner = meta.map(|meta| owner(&self.owners, meta.uid()));
+        let (xid, name) =
+            (owner.map(|owner| owner.map_or(0, |owner| owner.xid)), owner.flatten().map(|owner| &owner.name));
         if self.call.given.has("--json") {
             self.lines.push(Line {
                 path: path.to_string_lossy().into_owned(),
@@ -138,22 +161,42 @@ impl Walk<'_> {
             });
             return Ok(());
         }
-        let owner = match (xid, name) {
+        let shown = match (xid, name) {
             (None, _) => OsString::from("!!ERR!!"),
             (Some(_), Some(name)) if !self.call.given.has("-n") => name.clone(),
             (Some(xid), _) => OsString::from(xid.to_string()),
         };
-        let mut line = OsString::from(" ".repeat(20_usize.saturating_sub(owner.len())));
-        line.push(owner);
+        let mut line = OsString::from(" ".repeat(20_usize.saturating_sub(shown.len())));
+        line.push(shown);
         line.push("  ");
         line.push(path);
         self.call.out.line(line)?;
         Ok(())
     }
+}
 
-    /// The guest whose range has the uid; 0 for the host's own.
-    fn owner(&self, uid: u32) -> u32 {
-        let xid = Xid::new(uid / 65_536).ok().map_or(0, Xid::get);
-        if self.names.contains_key(&xid) { xid } else { 0 }
+/// The guest whose range has the uid; `None`: the host's own.
+fn owner(owners: &[Owner], uid: u32) -> Option<&Owner> {
+    owners
+        .iter()
+        .find(|owner| uid.checked_sub(owner.first_uid).is_some_and(|guest_uid| guest_uid < owner.count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_belongs_to_the_range_that_has_it() {
+        let guest = |xid: u32, first_uid| Owner { xid, name: OsString::new(), first_uid, count: 65_536 };
+        let owners = [guest(105, 105 * 65_536), guest(7, 1_000_000_000)];
+        let xid = |uid| owner(&owners, uid).map(|owner| owner.xid);
+        assert_eq!(xid(0), None);
+        assert_eq!(xid(105 * 65_536 - 1), None);
+        assert_eq!(xid(105 * 65_536), Some(105));
+        assert_eq!(xid(106 * 65_536 - 1), Some(105));
+        assert_eq!(xid(106 * 65_536), None);
+        assert_eq!(xid(1_000_000_033), Some(7));
+        assert_eq!(xid(u32::MAX), None);
     }
 }

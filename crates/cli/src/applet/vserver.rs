@@ -31,7 +31,7 @@ pub static COMMAND: Command = Command {
     ],
     options: &[
         Opt::flag(&["-s", "--sync"], "run the guest's synchronisation commands even without apps/init/sync"),
-        Opt::flag(&["-v", "--verbose"], "say what the single steps say"),
+        Opt::flag(&["-v", "--verbose"], "say more about the single steps"),
         Opt::flag(&["--silent"], "no informational lines from status; delete does not ask"),
         Opt::flag(&["--debug"], "trace every step to the standard error"),
         Opt::flag(
@@ -84,6 +84,8 @@ pub static COMMAND: Command = Command {
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     if call.given.has("--debug") {
         crate::log("debug");
+    } else if call.given.has("--verbose") {
+        crate::log("info");
     }
     if call.given.has("--list-guests") {
         return list_guests(call);

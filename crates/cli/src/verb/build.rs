@@ -24,6 +24,7 @@ pub static COMMAND: Command = Command {
     run,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature of all commands")]
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     let words = call.take_operands();
     let name = call.guest().name.clone();

@@ -40,6 +40,11 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if !rescue && let Some(word) = command.first() {
         return Err(Failure::fixed(format!("vserver ... start: unknown option '{}'", word.display()), 1));
     }
+    if call.globals.strace {
+        report::say(
+            "vserver ... start: option '--strace' has no effect in this version; --debug traces our steps",
+        );
+    }
     let ask = StartAsk {
         rescue: rescue.then_some(command),
         rescue_init: call.given.has("--rescue-init"),
