@@ -38,9 +38,14 @@ impl Reading {
     /// The guest, if nothing prevents its start.
     ///
     /// # Errors
-    /// The findings, if one of them is an error.
+    /// The errors, all of them and nothing else.
     pub fn into_guest(self) -> Result<Guest, Vec<Finding>> {
-        if self.has_errors() { Err(self.findings) } else { Ok(self.guest) }
+        if !self.has_errors() {
+            return Ok(self.guest);
+        }
+        let mut errors = self.findings;
+        errors.retain(|finding| finding.severity == Severity::Error);
+        Err(errors)
     }
 
     /// Whether something prevents a start.

@@ -14,7 +14,7 @@ use vserver_kernel::mount::{self, Attributes, Propagation, Recursion};
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_model::{GuestName, Layout, flags};
-use vserver_plan::step::{AllowedDevice, First};
+use vserver_plan::step::{AllowedDevice, First, Warning};
 use vserver_plan::{Plan, StartAsk, Step, Tree};
 
 use crate::console::{self, Ended};
@@ -52,7 +52,7 @@ pub struct Planned {
 /// # Errors
 /// The configuration has errors, or asks for what cannot be.
 pub fn plan(layout: &Layout, host: &Host, dir: &Path, ask: &StartAsk) -> Result<Planned, Failure> {
-    let guest = read(layout, dir)?;
+    let (guest, doubts) = read(layout, dir)?;
     // Before the tree is looked at: a guest without a context is refused whatever else is wrong.
     if guest.context.is_none() {
         let refusal = vserver_plan::Refusal::NoContext { place: dir.join("context") };
@@ -61,7 +61,8 @@ pub fn plan(layout: &Layout, host: &Host, dir: &Path, ask: &StartAsk) -> Result<
     let (root, path) = look::open_root(&guest)?;
     let tree = look::tree(&root, path, &guest);
     let ground = look::ground(layout, host, &guest);
-    let plan = vserver_plan::start(&guest, &tree, &ground, ask).map_err(|refusal| refused(&refusal))?;
+    let mut plan = vserver_plan::start(&guest, &tree, &ground, ask).map_err(|refusal| refused(&refusal))?;
+    plan.warnings.splice(0..0, doubts);
     Ok(Planned { guest, tree, plan, root })
 }
 
@@ -72,8 +73,16 @@ fn refused(refusal: &vserver_plan::Refusal) -> Failure {
     failure
 }
 
-fn read(layout: &Layout, dir: &Path) -> Result<Guest, Failure> {
-    vserver_config::read(layout, dir).into_guest().map_err(|findings| {
+/// The guest, and what is doubtful in its configuration.
+fn read(layout: &Layout, dir: &Path) -> Result<(Guest, Vec<Warning>), Failure> {
+    let reading = vserver_config::read(layout, dir);
+    let doubts = reading.warnings().map(|finding| {
+        let line = if finding.line > 0 { format!(":{}", finding.line) } else { String::new() };
+        let text = format!("{}{line}: {}", finding.file.display(), finding.message);
+        Warning { text, place: Some(finding.file.clone()) }
+    });
+    let doubts = doubts.collect();
+    let guest = reading.into_guest().map_err(|findings| {
         let mut errors = findings.iter();
         let first = errors.next();
         let mut failure = Failure::new(first.map_or_else(String::new, |finding| finding.message.clone()));
@@ -86,7 +95,8 @@ fn read(layout: &Layout, dir: &Path) -> Result<Guest, Failure> {
             failure.what = format!("{} (and {more} more: vserver NAME check tells all)", failure.what);
         }
         failure
-    })
+    })?;
+    Ok((guest, doubts))
 }
 
 /// Starts the guest whose configuration directory is `dir`. `say` gets each line meant for people.
