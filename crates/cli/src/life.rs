@@ -33,6 +33,7 @@ impl From<&StartAsk> for PlanAsk {
             rescue: ask.rescue.clone().map(|command| Rescue { command, init: ask.rescue_init }),
             sync: ask.globals.sync,
             default_tty: ask.globals.defaulttty,
+            verbose: ask.globals.verbose,
             debug_sysv: ask.globals.debug_sysv,
         }
     }

@@ -11,6 +11,8 @@ pub struct StartAsk {
     pub sync: bool,
     /// `--defaulttty`: the configured tty for the first process.
     pub default_tty: bool,
+    /// `--verbose`: say each step. The file `noisy` asks for the same.
+    pub verbose: bool,
     /// `--debug-sysv`: trace the rc script.
     pub debug_sysv: bool,
 }

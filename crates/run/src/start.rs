@@ -169,7 +169,13 @@ pub fn start_locked(
         first: None,
     };
     let mut undo = Undo::default();
-    let done = plan.steps.iter().try_for_each(|step| perform(&mut site, step, &mut undo, say));
+    let verbose = ask.verbose || guest.noisy.is_some();
+    let done = plan.steps.iter().try_for_each(|step| {
+        if verbose {
+            say(&step.to_string());
+        }
+        perform(&mut site, step, &mut undo, say)
+    });
     match done {
         Ok(()) => {
             undo.keep();

@@ -360,25 +360,52 @@ impl GuestEnd {
     }
 }
 
-/// Called by the guard: the guest has ended by itself. Cleans up, and starts it again if it asked for that.
+/// Called by the guard: the guest has ended by itself. Cleans up, and then does what the guest asked for: starts it
+/// again, or runs the administrator's program for the event.
 ///
 /// # Errors
-/// Something could not be taken down, or the guest does not start again.
+/// Something could not be taken down, the program failed, or the guest does not start again.
 pub fn guest_ended(layout: &Layout, name: &GuestName, dir: &Path, end: GuestEnd) -> Result<(), Failure> {
-    let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {})?;
-    // A stop that was under way has cleaned up in the meantime; then there is nothing to do, and no restart either.
-    let State::Ended(record) = record::state(layout, name) else { return Ok(()) };
-    clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
+    let record = {
+        let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {})?;
+        // A stop that was under way has cleaned up in the meantime; then there is nothing to do, and no restart either.
+        let State::Ended(record) = record::state(layout, name) else { return Ok(()) };
+        clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
+        record
+    };
+    // From here on without the lock: a program of the administrator's may start the guest itself.
+    let event = match end {
+        GuestEnd::Reboot => "restart",
+        GuestEnd::Halt => "halt",
+        GuestEnd::Other => return Ok(()),
+    };
+    let helper = vserver_config::read(layout, dir).guest.vshelper;
+    if helper.disabled {
+        return Ok(());
+    }
+    if let Some((_, program)) = helper.handlers.iter().find(|(handled, _)| handled == event) {
+        return run_handler(program, event, &record);
+    }
     if end == GuestEnd::Reboot {
-        start::start_locked(
-            layout,
-            name,
-            dir,
-            &StartAsk { default_tty: true, ..StartAsk::default() },
-            &mut |line| {
-                tracing::info!(line);
-            },
-        )?;
+        let ask = StartAsk { default_tty: true, ..StartAsk::default() };
+        start::start(layout, name, dir, &ask, &mut |line| tracing::info!(line))?;
     }
     Ok(())
+}
+
+/// `PROGRAM EVENT XID`, as the kernel called its helper.
+fn run_handler(program: &Path, event: &str, record: &Record) -> Result<(), Failure> {
+    let what = || format!("run {} for the event {event}", program.display());
+    let status = std::process::Command::new(program)
+        .arg(event)
+        .arg(record.xid.to_string())
+        .current_dir("/")
+        .env("VSERVER_NAME", record.name.as_os_str())
+        .env("VSERVER_DIR", &record.dir)
+        .status()
+        .doing(what)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("cannot {}", what())).because(format!("it ended with {status}")))
 }
