@@ -16,6 +16,7 @@ mod hooks;
 pub mod names;
 mod not_yet;
 mod read;
+pub mod reference;
 pub mod table;
 mod typo;
 pub mod visible;
