@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 /// `vserver [OPTIONS] NAME start [--rescue …]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one option word")]
 pub struct StartAsk {
     /// `--rescue`: run another command instead of the configured style's.
     pub rescue: Option<Rescue>,

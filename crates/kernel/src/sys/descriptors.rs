@@ -23,7 +23,11 @@ pub fn place(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Result<()> {
         // SAFETY: F_DUPFD_CLOEXEC takes a number; the borrowed descriptor is open.
         let copy = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE) };
         if copy < 0 {
-            return Err(Fault::new("fcntl(2) F_DUPFD_CLOEXEC", described(descriptor), io::Error::last_os_error()));
+            return Err(Fault::new(
+                "fcntl(2) F_DUPFD_CLOEXEC",
+                described(descriptor),
+                io::Error::last_os_error(),
+            ));
         }
         // SAFETY: the kernel has just made this descriptor for us alone.
         copies.push((unsafe { OwnedFd::from_raw_fd(copy) }, number));

@@ -6,25 +6,24 @@
 #![expect(unsafe_code, reason = "the one module that talks to the kernel without a wrapper")]
 
 mod bpf;
+mod descriptors;
 mod ids;
 mod landlock;
 mod mount;
 mod process;
 mod quota;
-mod descriptors;
 mod seccomp;
 mod signals;
 mod thread;
 mod tty;
 
 pub use bpf::{BpfAttach, BpfProgramKind, bpf_attach, bpf_detach, bpf_load, bpf_object_get, bpf_object_pin};
+pub use descriptors::place;
 pub use ids::{
     CapabilitySets, capget, capset, clear_ambient, drop_bounding, in_bounding, set_fs_gid, set_fs_uid,
     set_groups, set_resgid, set_resuid,
 };
 pub use landlock::{landlock_abi, landlock_scope_abstract_sockets};
-pub use descriptors::place;
-pub use signals::{next_signal, signal_descriptor};
 pub use mount::{MountAttr, mount_setattr, namespace_type};
 pub use process::{
     CloneArgs, CloseRange, Forked, clone3, close_range, execveat, exit_now, fork, pidfd_open,
@@ -33,6 +32,7 @@ pub use process::{
 pub(crate) use process::{hold_user_namespace, kill};
 pub use quota::{QuotaKind, quota_is_on};
 pub use seccomp::{Filter, seccomp_load, seccomp_load_with_listener};
+pub use signals::{next_signal, signal_descriptor};
 pub use thread::{
     get_personality, ioprio_get, ioprio_set, is_single_threaded, prlimit, set_child_subreaper, set_dumpable,
     set_no_new_privs, set_parent_death_signal, set_personality, set_process_name, unshare,
