@@ -1,6 +1,6 @@
 //! A guest as its configuration directory describes it, typed, every value with its place.
 //!
-//! Read by [`crate::read`], written back by [`crate::write`]. Nothing here asks the kernel.
+//! Read by [`crate::read()`], written back by [`crate::write()`]. Nothing here asks the kernel.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
