@@ -16,12 +16,19 @@ use std::time::{Duration, Instant};
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// Files under /run that may stay: locks are taken by opening, so removing one would break the lock, and what
-/// this harness and the trials put there themselves.
-const RESIDUE: &[&str] = &["/run/lock", "/run/e2e", "/run/mount", "/run/blkid", "/tmp/t"];
+/// this harness and the trials put there themselves. Device programs are loaded once per host and stay pinned.
+const RESIDUE: &[&str] =
+    &["/run/lock", "/run/e2e", "/run/mount", "/run/blkid", "/tmp/t", "/sys/fs/bpf/vserver"];
 
 /// Directories that are made once and kept, empty.
-const KEPT_DIRECTORIES: &[&str] =
-    &["/run/vservers", "/run/vservers.rev", "/run/vshelper", "/run/vserver", "/run/vserver/virtual"];
+const KEPT_DIRECTORIES: &[&str] = &[
+    "/run/vservers",
+    "/run/vservers/.state",
+    "/run/vservers.rev",
+    "/run/vshelper",
+    "/run/vserver",
+    "/run/vserver/virtual",
+];
 
 /// What there is, as lines to compare.
 pub(crate) struct Inventory {
