@@ -85,7 +85,7 @@ fn start_debian_sysv_scripts(mode: Mode) {
     let script = guest.tree("/etc/init.d/daemon");
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("just written");
     // Started one after the other by the links alone: the other way goes by a file that insserv computes.
-    guest.put("/etc/default/rcS", "CONCURRENCY=none\n");
+    guest.put("/etc/init.d/.legacy-bootordering", "");
     for (link, level) in [("S99daemon", 3), ("K01daemon", 6)] {
         std::os::unix::fs::symlink("../init.d/daemon", guest.tree(&format!("/etc/rc{level}.d/{link}")))
             .expect("sysv-rc");
@@ -98,14 +98,23 @@ fn start_debian_sysv_scripts(mode: Mode) {
 
 fn start_debian_systemd(mode: Mode) {
     let guest = Guest::from(Image::DebianSystemd, "test", mode).style("plain").make();
+    let unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStop=/bin/touch /root/stopped\n";
+    guest.put("/etc/systemd/system/mark.service", unit);
+    let wants = guest.tree("/etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).expect("the tree is ours");
+    std::os::unix::fs::symlink("../mark.service", wants.join("mark.service")).expect("the tree is ours");
     guest.start();
     assert_eq!(guest.sh("cat /proc/1/comm").out(), "systemd\n");
     wait_until("systemd", || guest.sh("test -S /run/systemd/private").exit() == 0);
     let state = guest.vserver(&["exec", "systemctl", "is-system-running", "--wait"]);
     let failed = guest.vserver(&["exec", "systemctl", "--failed", "--no-legend", "--plain"]);
-    assert_eq!(state.out(), "running\n", "{failed}");
+    if state.out() != "running\n" {
+        drop(guest.sh("systemctl status --no-pager --lines=50 $(systemctl --failed --plain --no-legend | cut -d' ' -f1)"));
+        panic!("{failed}");
+    }
     guest.sh("systemd-detect-virt --container").ok();
     guest.stop();
+    assert!(guest.tree("/root/stopped").exists(), "its units were not stopped in order");
 }
 
 fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
