@@ -7,17 +7,22 @@ use std::time::Duration;
 use vserver_e2e::command::{host, vserver};
 use vserver_e2e::{Image, Mode, Program, Spec};
 
-const NOT_YET: &str = "the program cannot start guests yet";
-
 pub fn specs() -> Vec<Spec> {
     vec![
-        Spec::new("s07_context_range", context_range).once().pending(NOT_YET),
-        Spec::new("s11_template", template).pending(NOT_YET),
-        Spec::new("s12_build_help", build_help).once().pending(NOT_YET),
-        Spec::new("s64_debootstrap_of_the_host", debootstrap).once().host_network().pending(NOT_YET),
-        Spec::new("s64_debootstrap_fetched", debootstrap_fetched).once().pending(NOT_YET),
-        Spec::new("s66_debootstrap_uri", debootstrap_uri).once().pending(NOT_YET),
-        Spec::new("hostile_archive_stays_inside", hostile_archive).once().pending(NOT_YET),
+        Spec::new("s07_context_range", context_range).once().pending("the builder is not connected yet"),
+        Spec::new("s11_template", template).pending("the builder is not connected yet"),
+        Spec::new("s12_build_help", build_help).once().pending("the builder is not connected yet"),
+        Spec::new("s64_debootstrap_of_the_host", debootstrap)
+            .once()
+            .host_network()
+            .pending("the builder is not connected yet"),
+        Spec::new("s64_debootstrap_fetched", debootstrap_fetched)
+            .once()
+            .pending("the builder is not connected yet"),
+        Spec::new("s66_debootstrap_uri", debootstrap_uri).once().pending("the builder is not connected yet"),
+        Spec::new("hostile_archive_stays_inside", hostile_archive)
+            .once()
+            .pending("the builder is not connected yet"),
     ]
 }
 

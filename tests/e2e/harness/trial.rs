@@ -217,6 +217,7 @@ fn play(name: &str, patience: Duration, host_network: bool) -> Result<Completion
         Some(status) if status.success() => {
             // Kept on failure, to look at; a success leaves no megabytes behind.
             clear(&directory)?;
+            fs::remove_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
             Ok(Completion::Completed)
         }
         Some(status) => Err(format!("{status}\n{said}").into()),
