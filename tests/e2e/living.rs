@@ -96,8 +96,8 @@ fn start_debian_systemd(mode: Mode) {
     fs::create_dir_all(&wants).expect("the tree is ours");
     std::os::unix::fs::symlink("../mark.service", wants.join("mark.service")).expect("the tree is ours");
     guest.start();
-    assert_eq!(guest.sh("cat /proc/1/comm").out(), "systemd\n");
     wait_until("systemd", || guest.sh("test -S /run/systemd/private").exit() == 0);
+    assert_eq!(guest.sh("cat /proc/1/comm").out(), "systemd\n");
     let state = guest.vserver(&["exec", "systemctl", "is-system-running", "--wait"]);
     let failed = guest.vserver(&["exec", "systemctl", "--failed", "--no-legend", "--plain"]);
     if state.out() != "running\n" {
