@@ -11,6 +11,7 @@ mod living;
 mod mounts;
 mod moving;
 mod rights;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         mounts::specs(),
         hooks::specs(),
         adversity::specs(),
+        tools::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
 }
