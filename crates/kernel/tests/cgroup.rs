@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use support::{Case, Need};
 use vserver_kernel::cgroup::{Group, Hierarchies};
+use vserver_kernel::mount;
 use vserver_kernel::ns::Namespaces;
 use vserver_kernel::process::{Pidfd, WaitStatus};
 use vserver_kernel::sys::{self, CloneArgs, Forked};
@@ -19,6 +20,7 @@ const CASES: &[Case] = &[
     ("frozen processes stand still and are killed all the same", &[Need::Root], freeze_and_kill),
     ("a kill reaches groups below and version 1 freezers", &[Need::Root, Need::CgroupV1], kill_below),
     ("a child is cloned into its group", &[Need::Root, Need::CgroupV2], clone_into),
+    ("where no cgroup2 is mounted a hidden one does the same", &[Need::Root, Need::CgroupV2], hidden),
     ("a failed create leaves nothing", &[Need::Root], failed_create),
     ("delegation gives the user what it needs and no limit", &[Need::Root], delegation),
     ("a process is found by its group", &[Need::Root], group_of_a_process),
@@ -137,6 +139,16 @@ fn clone_into() {
     own.0.attach_v1(pid).unwrap();
     own.0.kill().unwrap();
     assert_eq!(Pidfd::from(pidfd).wait(None).unwrap(), Some(WaitStatus::Signaled(libc::SIGKILL)));
+}
+
+fn hidden() {
+    for entry in mount::table().unwrap().into_iter().rev().filter(|entry| entry.fstype == "cgroup2") {
+        mount::unmount_lazily(entry.mount_point).unwrap();
+    }
+    assert!(Hierarchies::discover().unwrap().v2().unwrap().mount_point().is_none());
+    clone_into();
+    made_and_removed();
+    freeze_and_kill();
 }
 
 fn failed_create() {
