@@ -7,9 +7,8 @@ use vserver_e2e::{Guest, Mode, Spec};
 pub fn specs() -> Vec<Spec> {
     vec![
         Spec::new("s44_tmp_from_fstab", tmp_from_fstab),
-        Spec::new("s46_mounts_of_every_guest", mounts_of_every_guest)
-            .pending("vnamespace is not connected yet"),
-        Spec::new("s47_unmount_everywhere", unmount_everywhere).pending("vnamespace is not connected yet"),
+        Spec::new("s46_mounts_of_every_guest", mounts_of_every_guest),
+        Spec::new("s47_unmount_everywhere", unmount_everywhere),
     ]
 }
 
