@@ -37,6 +37,9 @@ install: build
 	target/release/vserver --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vserver
 	target/release/vserver --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_vserver
 	target/release/vserver --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vserver.fish
+	set -e; for page in target/man/*.8; do name=$$(basename $$page .8); [ $$name = vserver ] || { \
+		ln -sf vserver $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$name; \
+		ln -sf vserver.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$name.fish; }; done
 	install -d $(DESTDIR)$(PREFIX)/share/vserver
 	cp -R share/. $(DESTDIR)$(PREFIX)/share/vserver/
 

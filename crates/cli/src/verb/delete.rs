@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vserver_kernel::beneath::Root;
 use vserver_kernel::mount;
+use vserver_run::lock::{Lock, PATIENCE};
 
 use crate::guests::{self, GuestDir};
 use crate::life;
@@ -52,6 +53,13 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     if running::of(&call.layout, call.guest()).is_some() {
         life::stop(&call.layout, call.guest())?;
+    }
+    // Nobody may start it again while it is being removed.
+    let _lock = Lock::take(&call.layout.startup_lock_of(&call.guest().name), PATIENCE, || {
+        report::say(&format!("{}: waiting for another command on this guest", call.argv0));
+    })?;
+    if running::of(&call.layout, call.guest()).is_some() {
+        return Err(Failure::plain("somebody has started the guest again"));
     }
     // Only now: a running guest's own mounts are not the host's, but a hook of its stop may have left one.
     doomed.refuse_mounts()?;
