@@ -2,7 +2,7 @@
 
 use crate::shell::{Outcome, cargo, run};
 
-/// Compares with `crates/cli/tests/golden`, or, with `--write`, replaces what is there.
+/// Compares with `tests/golden`, or, with `--write`, replaces what is there.
 pub fn cases(words: &[String]) -> Outcome {
     let mut test = cargo(&["test", "--locked", "--quiet", "--package", "vserver", "--test", "golden", "--"]);
     for word in words {

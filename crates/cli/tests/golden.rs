@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let args = Arguments::from_args();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     let cases = fs::read_dir(base.join("cases")).expect("the cases stand beside this file");
     let mut trials: Vec<Trial> = cases
         .map(|case| {
