@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use vserver_kernel::beneath::Root;
 use vserver_kernel::mount;
 use vserver_run::lock::{Lock, PATIENCE};
+use vserver_run::record::{self, State};
 
 use crate::guests::{self, GuestDir};
 use crate::life;
@@ -51,7 +52,8 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if !call.globals.silent && !confirmed(call, &doomed)? {
         return Ok(Exit::Code(2));
     }
-    if running::of(&call.layout, call.guest()).is_some() {
+    // Also what a guest that ended by itself has left: its record would be the last thing that names it.
+    if !matches!(record::state(&call.layout, &call.guest().name), State::Stopped) {
         life::stop(&call.layout, call.guest())?;
     }
     // Nobody may start it again while it is being removed.
