@@ -8,15 +8,17 @@ use std::time::SystemTime;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use vserver_model::{GuestName, Xid};
+use vserver_model::{GuestName, InitStyle, Xid};
 use vserver_tree::Root;
 
 use crate::ask::{BuildAsk, Settings};
 use crate::configuration::{self, Links};
 use crate::context;
+use crate::debian;
 use crate::devs::DevEntry;
 use crate::error::{BuildError, Result};
-use crate::method::{DevAfter, Management, Work};
+use crate::identity;
+use crate::method::{DevAfter, Finish, Management, Work};
 use crate::output::Output;
 use crate::root;
 use crate::script::{self, Moment};
@@ -385,8 +387,34 @@ impl Build<'_> {
         if work.dev_after() == DevAfter::Fresh {
             root::renew_dev(&self.root, &self.devices)?;
         }
-        self.script(Moment::After, work.mirror())?;
+        identity::blank_machine_ids(&self.root)?;
+        // The distribution's own program does the finishing if there is one; else it is ours.
+        if !self.script(Moment::After, work.mirror())? {
+            self.finish(work)?;
+        }
         self.site.check_interrupt()
+    }
+
+    /// The built-in finishing of Debian's trees.
+    fn finish(&mut self, work: &dyn Work) -> Result<()> {
+        let suite = self.distribution.as_deref().unwrap_or_default().to_string_lossy();
+        if work.finish() == Finish::ByName && !debian::is_name(&suite) {
+            return Ok(());
+        }
+        let proxy = read_file(Path::new("/etc/apt/apt.conf"))?;
+        // debootstrap leaves the host's name there.
+        let name = self.name.to_string();
+        let hostname =
+            self.settings.hostname.as_deref().or_else(|| is_hostname(&name).then_some(name.as_str()));
+        let facts = debian::Facts {
+            suite: &suite,
+            mirror: work.mirror(),
+            hostname,
+            lang: self.site.lang.as_deref(),
+            proxy: proxy.as_deref(),
+            plain: matches!(self.settings.initstyle, Some(InitStyle::Plain | InitStyle::Systemd)),
+        };
+        Ok(debian::finish(&self.root, &facts)?)
     }
 
     /// Runs the distribution's program; `false` when it has none.
@@ -418,6 +446,12 @@ fn make_parents(path: &Path, mode: u32) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(BuildError::file("create the directory", parent, error)),
     }
+}
+
+/// Whether a guest's name can be a host name: RFC 1123's letters, at most 63.
+fn is_hostname(name: &str) -> bool {
+    let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    good && !name.is_empty() && name.len() <= 63 && !name.starts_with('-')
 }
 
 /// Whether a path is taken, by a dangling link too.

@@ -22,23 +22,31 @@
 //! | [`context`] | the context number |
 //! | [`configuration`], [`root`], [`devs`] | what every build creates |
 //! | [`archive`] | reading tar and cpio, extracting beneath a descriptor |
-//! | [`child`], [`script`] | programs of the host |
+//! | [`child`], [`script`], [`fetch`], [`progress`] | programs of the host |
+//! | [`cache`] | finished trees of debootstrap |
+//! | [`debian`], [`identity`] | finishing a tree: services, ids, keys |
 //! | [`build`], [`undo`], [`interrupt`] | the order of it all, and back |
 
 pub mod archive;
 pub mod ask;
 pub mod build;
+pub mod cache;
 pub mod child;
 pub mod configuration;
 pub mod context;
+pub mod debian;
 pub mod devs;
 pub mod error;
+pub mod exclude;
+pub mod fetch;
 pub mod help;
+pub mod identity;
 pub mod interrupt;
 pub mod method;
 pub mod methods;
 pub mod options;
 pub mod output;
+pub mod progress;
 pub mod root;
 pub mod script;
 pub mod site;

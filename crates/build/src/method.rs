@@ -136,7 +136,13 @@ pub(crate) fn no_more(rest: &[OsString]) -> Result<()> {
 }
 
 /// The methods that there are, in the order of the help.
-pub static METHODS: [&dyn Method; 2] = [&methods::skeleton::Skeleton, &methods::template::Template];
+pub static METHODS: [&dyn Method; 5] = [
+    &methods::debootstrap::Debootstrap,
+    &methods::template::Template,
+    &methods::clone::Clone,
+    &methods::rsync::Rsync,
+    &methods::skeleton::Skeleton,
+];
 
 /// Methods of the original that come later.
 pub const LATER: [&str; 6] = ["poldek", "yum", "rpm", "apt-rpm", "urpmi", "fai"];
@@ -147,14 +153,17 @@ pub const NEVER: [(&str, &str); 2] = [
     ("copy", "the original lists the name but never had it; use clone"),
 ];
 
-/// Every option of every method, to recognise one in the wrong place.
+/// Options of the methods, to recognise one in the wrong place.
 pub(crate) fn all_options() -> &'static [OptionSpec] {
     use Takes::Value;
-    static ALL: [OptionSpec; 5] = [
+    static ALL: [OptionSpec; 8] = [
         OptionSpec::short(b'd', Value("DIST"), ""),
         OptionSpec::both(b's', "source", Value("SRC"), ""),
         OptionSpec::both(b't', "template", Value("ARCHIVE"), ""),
+        OptionSpec::both(b'X', "exclude-from", Value("FILE"), ""),
+        OptionSpec::short(b'o', Value("OPT"), ""),
         OptionSpec::long("pkgmgmt", Takes::Nothing, ""),
+        OptionSpec::long("no-cache", Takes::Nothing, ""),
         OptionSpec::long("nodevsanity", Takes::Nothing, ""),
     ];
     &ALL

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 /// Takes lines without their newline.
-pub trait Output {
+pub trait Output: Send {
     /// An answer that was asked for (`--help`): standard output.
     fn answer(&mut self, text: &str);
     /// What is being done: standard error, not shown when the caller wants quiet.

@@ -24,6 +24,9 @@ pub struct Site {
     pub lang: Option<String>,
     /// `PATH` of the environment.
     pub path: OsString,
+    /// Where programs are looked for behind `PATH`: the directories of the administrator's programs are missing from
+    /// it after su(1).
+    pub more_path: Vec<PathBuf>,
     /// Tells the build to end.
     pub interrupt: Interrupt,
 }
@@ -37,17 +40,16 @@ impl Site {
             mirror: text("MIRROR"),
             lang: text("LANG"),
             path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()),
+            more_path: ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from).into(),
             interrupt,
         }
     }
 
     /// Where a program is, as the shell would find it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
-        // A PATH without the directories of the administrator's programs is common after su(1).
-        let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
         std::env::split_paths(&self.path)
             .filter(|dir| dir.is_absolute())
-            .chain(more)
+            .chain(self.more_path.iter().cloned())
             .map(|dir| dir.join(name))
             .find(|path| is_executable(path))
     }

@@ -2,6 +2,10 @@
 //!
 //! A missing need ends a trial as *ignored* with the reason; a need listed in `E2E_REQUIRE` makes it a failure.
 
+#![expect(clippy::unwrap_used, reason = "an unwrap in a test is an assertion")]
+
+mod copies;
+mod debootstrap;
 mod place;
 mod skeleton;
 mod template;
@@ -57,6 +61,9 @@ pub fn trial(name: &str, needs: &'static [Need], body: fn()) -> Trial {
 }
 
 fn main() -> ExitCode {
-    let trials = [skeleton::trials(), template::trials()].into_iter().flatten().collect();
+    let trials = [skeleton::trials(), template::trials(), copies::trials(), debootstrap::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -54,14 +54,25 @@ impl Root {
         self.path.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
     }
 
+    /// One resolution below the root. The kernel gives up with `EAGAIN` when a rename anywhere on the machine might
+    /// have moved a `..` under its feet (openat2(2)): the next try is as good as the first.
+    fn look(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        for _ in 0..1000 {
+            match rustix::fs::openat2(&self.fd, non_empty(path), flags, Mode::empty(), CONFINED) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                answer => return answer,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
     /// Opens a directory below.
     ///
     /// # Errors
     /// It is missing, or not a directory.
     pub fn directory(&self, path: impl AsRef<Path>) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat2(&self.fd, non_empty(path.as_ref()), flags, Mode::empty(), CONFINED)
-            .blame("open the directory", self.shown(&path))
+        self.look(path.as_ref(), flags).blame("open the directory", self.shown(&path))
     }
 
     /// Opens the directory that holds `path`, and gives the last component.
@@ -103,8 +114,7 @@ impl Root {
     fn open_regular(&self, path: &Path) -> Result<Option<File>> {
         // NONBLOCK: a fifo in place of the file must not hold us up. (A device is opened, but never read.)
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat2(&self.fd, non_empty(path), flags, Mode::empty(), CONFINED)
-            .blame("open", self.shown(path));
+        let opened = self.look(path, flags).blame("open", self.shown(path));
         let file = match opened {
             Ok(fd) => File::from(fd),
             Err(error) => return absent(error),

@@ -10,6 +10,7 @@ pub mod cpio;
 pub mod detect;
 pub mod extract;
 pub mod tar;
+pub mod write;
 
 use std::io::{self, Read};
 use std::path::PathBuf;

@@ -58,9 +58,30 @@ impl Place {
     }
 
     pub fn build_words(&self, name: &str, words: &[OsString]) -> Outcome {
+        Self::build_at(&Site::from_environment(&self.layout, self.interrupt.clone()), name, words)
+    }
+
+    /// The same where no debootstrap is installed: `PATH` leads to links to everything else.
+    pub fn build_without_debootstrap(&self, name: &str, words: &str) -> Outcome {
+        let bin = self.path.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        for tool in ["sh", "mkdir", "mount", "umount", "cat", "touch", "sleep", "wget", "chroot"] {
+            if let Some(path) = program(tool)
+                && !bin.join(tool).exists()
+            {
+                std::os::unix::fs::symlink(path, bin.join(tool)).unwrap();
+            }
+        }
+        let mut site = Site::from_environment(&self.layout, self.interrupt.clone());
+        site.path = bin.into();
+        site.more_path.clear();
+        let words: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+        Self::build_at(&site, name, &words)
+    }
+
+    fn build_at(site: &Site, name: &str, words: &[OsString]) -> Outcome {
         let mut said = Kept::default();
-        let site = Site::from_environment(&self.layout, self.interrupt.clone());
-        let code = match vserver_build::run(&site, Some(GuestName::new(name).unwrap()), words, &mut said) {
+        let code = match vserver_build::run(site, Some(GuestName::new(name).unwrap()), words, &mut said) {
             Ok(()) => 0,
             Err(failure) => {
                 said.failures.push(vserver_build::report(&format!("vserver {name} build"), &failure));
