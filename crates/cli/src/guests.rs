@@ -65,7 +65,11 @@ impl GuestDir {
 pub fn find(layout: &Layout, typed: &OsStr) -> Result<GuestDir, NoSuchGuest> {
     let start = std::env::var_os("INIT_CWD").map(PathBuf::from).or_else(|| std::env::current_dir().ok());
     let bad = || NoSuchGuest::BadName(typed.to_owned());
-    match vserver_config::resolve(layout, typed, &start.unwrap_or_default())? {
+    let resolved = match vserver_config::resolve(layout, typed, &start.unwrap_or_default()) {
+        Ok(resolved) => resolved,
+        Err(error) => return runs_without_configuration(layout, typed).ok_or(error),
+    };
+    match resolved {
         Resolved::Guest(dir) => {
             let name = dir.file_name().and_then(|name| GuestName::new(name).ok()).ok_or_else(bad)?;
             // Any directory can be typed as a path; only one with a vdir is a guest's: `delete` must not take /etc.
@@ -79,6 +83,14 @@ pub fn find(layout: &Layout, typed: &OsStr) -> Result<GuestDir, NoSuchGuest> {
             None => Err(NoSuchGuest::Missing { name: typed.to_owned(), dir: layout.confdir.join(typed) }),
         },
     }
+}
+
+/// A guest that still runs although its configuration is gone: it can be looked at and stopped by its record.
+fn runs_without_configuration(layout: &Layout, typed: &OsStr) -> Option<GuestDir> {
+    running::all(layout)
+        .into_iter()
+        .find(|one| one.name.as_os_str() == typed)
+        .map(|one| GuestDir { name: one.name, dir: one.dir })
 }
 
 /// Every configured guest in byte order.
