@@ -26,7 +26,7 @@ use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::sys::{self, CloneArgs, Forked};
 use vserver_kernel::{Fault, caps, mount, oom, rlimit, sched};
-use vserver_plan::step::First;
+use vserver_plan::step::{First, Program};
 
 use crate::failure::{Doing, Failure};
 use crate::helper::{self, answer, fd};
@@ -141,7 +141,7 @@ pub fn make(
     admit(first, groups, pid)?;
     File::from(go.1).write_all(b"g").doing(|| "let the guest's first process go".into())?;
     let mut answers = answers.0;
-    await_ready(&mut answers, first.program.init)?;
+    await_ready(&mut answers, &first.program)?;
     site.first = Some(FirstProcess { id, pidfd, guard, answers, hold: Some(hold.1) });
     Ok(())
 }
@@ -200,7 +200,8 @@ pub fn next_answer(answers: &mut OwnedFd) -> Result<Option<(i32, i32)>, Failure>
 }
 
 /// Until all steps inside are done; with an init of its own, until that is executed.
-fn await_ready(answers: &mut OwnedFd, init: bool) -> Result<(), Failure> {
+fn await_ready(answers: &mut OwnedFd, program: &Program) -> Result<(), Failure> {
+    let init = program.init;
     loop {
         match next_answer(answers)? {
             Some((answer::READY, _)) if init => {}
@@ -208,7 +209,9 @@ fn await_ready(answers: &mut OwnedFd, init: bool) -> Result<(), Failure> {
             Some((answer::FAILED, length)) => return Err(read_report(answers, length)),
             Some((answer::EXEC_FAILED, errno)) => {
                 let reason = io::Error::from_raw_os_error(errno);
-                return Err(Failure::new("cannot execute the guest's init").because(reason));
+                let path =
+                    program.argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+                return Err(Failure::new(format!("cannot execute the guest's init {path}")).because(reason));
             }
             Some(_) => {}
             // The pipe closes by the execution of the guest's own init.
