@@ -13,9 +13,8 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("two_starts_at_once", two_starts_at_once),
         Spec::new("killed_halfway", killed_halfway),
         Spec::new("configuration_edited_while_running", configuration_edited),
-        Spec::new("configuration_removed_while_running", configuration_removed)
-            .pending("status and stop want the configuration directory"),
-        Spec::new("failed_start_takes_all_back", failed_start).pending("the error does not name the program"),
+        Spec::new("configuration_removed_while_running", configuration_removed),
+        Spec::new("failed_start_takes_all_back", failed_start),
         Spec::new("hostile_tree", hostile_tree),
         Spec::new("random_configuration", random_configuration),
         Spec::new("wrong_contexts", wrong_contexts),
@@ -25,7 +24,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("guard_is_killed", guard_is_killed),
         Spec::new("stop_runs_into_its_time_limit", stop_time_limit),
         Spec::new("rescue", rescue),
-        Spec::new("dry_run_needs_no_root", dry_run).pending("the plan wants to try the id map"),
+        Spec::new("dry_run_needs_no_root", dry_run),
     ]
 }
 
