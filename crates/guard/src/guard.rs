@@ -26,7 +26,9 @@ pub fn run(arguments: &Arguments) -> ! {
         // Negative: passed over. The tool reads the console itself until it lets go.
         PollFd { fd: -1, events: POLLIN, revents: 0 },
     ];
-    let ended = loop {
+    let mut ended = false;
+    // A guest that ends while the tool still waits for its command is the tool's affair, unless the tool dies, too.
+    while !ended || watched[1].fd >= 0 {
         if sys::poll(&mut watched) < 0 {
             continue;
         }
@@ -43,12 +45,13 @@ pub fn run(arguments: &Arguments) -> ! {
             // Not expected, as we hold the other side open; never spin.
             watched[2].fd = -1;
         }
-        if watched[0].revents != 0 {
-            break sys::wait_pidfd(fd::INIT);
+        if watched[0].fd >= 0 && watched[0].revents != 0 {
+            ended = true;
+            watched[0].fd = -1;
         }
-    };
+    }
     log.copy_rest();
-    finish(arguments, ended)
+    finish(arguments, sys::wait_pidfd(fd::INIT))
 }
 
 /// Hands over to the tool, by its path (a newer one may be there) or by the descriptor opened at the start.

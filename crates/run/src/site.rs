@@ -12,6 +12,8 @@ use vserver_kernel::pty::Pty;
 use vserver_model::Layout;
 use vserver_plan::{Plan, Tree};
 
+use crate::lock::Lock;
+
 /// The half-built guest.
 pub struct Site<'a> {
     /// Base directories.
@@ -24,6 +26,10 @@ pub struct Site<'a> {
     pub plan: &'a Plan,
     /// The guest's root directory, as the host sees it.
     pub root: Root,
+    /// The guest's start lock; not held while a command in the guest is waited for.
+    pub lock: Option<Lock>,
+    /// Another command has stopped the guest meanwhile: nothing here is ours any more.
+    pub taken_over: bool,
     /// The mount namespace that the command was started in: the guard goes back to it.
     pub outside: OwnedFd,
     /// Where shared BPF programs are pinned, if a BPF file system is mounted.
@@ -72,6 +78,6 @@ pub struct FirstProcess {
     pub guard: ProcessId,
     /// What it and the helper report.
     pub answers: OwnedFd,
-    /// Closing it lets the guard read the console.
+    /// Closing it lets the guard read the console and answer for the guest's end.
     pub hold: Option<OwnedFd>,
 }

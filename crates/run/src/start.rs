@@ -12,7 +12,7 @@ use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::idmap;
 use vserver_kernel::mount::{self, Attributes, Propagation, Recursion};
 use vserver_kernel::ns::{self, IdRange, Namespaces};
-use vserver_kernel::process::{Pidfd, ProcessId};
+use vserver_kernel::process::ProcessId;
 use vserver_model::{GuestName, Layout, flags};
 use vserver_plan::step::{AllowedDevice, First, Warning};
 use vserver_plan::{Plan, StartAsk, Step, Tree};
@@ -110,9 +110,7 @@ pub fn start(
     ask: &StartAsk,
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome, Failure> {
-    let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {
-        say(&format!("another command is working on '{}': waiting for it", name.display()));
-    })?;
+    let lock = take_lock(layout, name, say)?;
     match record::state(layout, name) {
         State::Running(record) => return Ok(Outcome::AlreadyRunning(record)),
         State::Ended(record) => {
@@ -121,15 +119,22 @@ pub fn start(
         State::Broken { .. } => record::remove_state(layout, name)?,
         State::Stopped => {}
     }
-    start_locked(layout, name, dir, ask, say).map(|record| Outcome::Started(Box::new(record)))
+    start_locked(layout, name, dir, ask, lock, say).map(|record| Outcome::Started(Box::new(record)))
 }
 
-/// The start itself; the caller holds the guest's lock and has seen that it does not run.
-pub fn start_locked(
+fn take_lock(layout: &Layout, name: &GuestName, say: &mut dyn FnMut(&str)) -> Result<Lock, Failure> {
+    Lock::take(&layout.startup_lock_of(name), PATIENCE, || {
+        say(&format!("another command is working on '{}': waiting for it", name.display()));
+    })
+}
+
+/// The start itself; the caller has taken the guest's lock and seen that it does not run.
+fn start_locked(
     layout: &Layout,
     name: &GuestName,
     dir: &Path,
     ask: &StartAsk,
+    lock: Lock,
     say: &mut dyn FnMut(&str),
 ) -> Result<Record, Failure> {
     let host = Host::quick().doing(|| "look at this host".into())?;
@@ -159,6 +164,8 @@ pub fn start_locked(
         tree: &tree,
         plan: &plan,
         root: Root::open(&tree.root).unwrap_or(root),
+        lock: Some(lock),
+        taken_over: false,
         outside,
         bpffs: host.bpffs.clone(),
         shifted_mounts: Vec::new(),
@@ -181,6 +188,11 @@ pub fn start_locked(
             undo.keep();
             let record = record::running(layout, name);
             record.ok_or_else(|| Failure::new("the guest ended as soon as it had been started"))
+        }
+        Err(failure) if site.taken_over => {
+            // What was done belongs to whoever stopped (and perhaps started) the guest meanwhile.
+            undo.keep();
+            Err(failure)
         }
         Err(mut failure) => {
             for (deed, result) in undo.take_back() {
@@ -251,7 +263,7 @@ fn perform(
         }
         Step::First(first) => make_first(site, first, undo),
         Step::Record => write_record(site, undo),
-        Step::AwaitCommand => await_command(site),
+        Step::AwaitCommand => await_command(site, say),
     }
 }
 
@@ -420,7 +432,7 @@ fn end_both(init: ProcessId, guard: ProcessId) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write_record(site: &Site<'_>, undo: &mut Undo) -> Result<(), Failure> {
+fn write_record(site: &mut Site<'_>, undo: &mut Undo) -> Result<(), Failure> {
     let record = record_of(site)?;
     let (layout, back) = (site.layout.clone(), record.clone());
     undo.did("record, run file and reverse link", move || {
@@ -428,7 +440,14 @@ fn write_record(site: &Site<'_>, undo: &mut Undo) -> Result<(), Failure> {
         back.remove(&layout)
     });
     record.write(site.layout)?;
-    virtualtree::write(site.layout, &record)
+    virtualtree::write(site.layout, &record)?;
+    if record.init_mode
+        && let Some(process) = &mut site.first
+    {
+        // A guest's own init is not waited for: the guard reads its console from now on.
+        process.hold = None;
+    }
+    Ok(())
 }
 
 fn record_of(site: &Site<'_>) -> Result<Record, Failure> {
@@ -472,36 +491,57 @@ fn record_of(site: &Site<'_>) -> Result<Record, Failure> {
 }
 
 /// Style sysv: the command runs in the foreground; its end decides whether the guest stands.
-fn await_command(site: &mut Site<'_>) -> Result<(), Failure> {
+///
+/// The lock is not held meanwhile: a command that hangs can be ended by `vserver NAME stop`.
+fn await_command(site: &mut Site<'_>, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
     let (Some(dev), Some(process)) = (&site.dev, &mut site.first) else {
         return Err(Failure::new("the guest has no console"));
     };
+    site.lock = None;
     let ended = console::show_until_ended(dev.console.master.as_fd(), &mut process.answers)?;
-    // From now on the guard reads the console.
-    process.hold = None;
-    let persistent =
-        site.plan.steps.iter().any(|step| matches!(step, Step::First(first) if first.program.persistent));
-    let command = site.plan.steps.iter().find_map(|step| match step {
-        Step::First(first) => Some(vserver_plan::show::command_line(&first.program.argv)),
+    let name = &site.guest.name;
+    site.lock = Some(take_lock(site.layout, name, say)?);
+    let ours = match record::state(site.layout, name) {
+        State::Running(record) | State::Ended(record) => record.init == process.id,
+        State::Broken { .. } | State::Stopped => false,
+    };
+    if !ours {
+        site.taken_over = true;
+        return Err(Failure::new("the guest was stopped while its command was running"));
+    }
+    judge(site, ended)?;
+    // From now on the guard reads the console, and answers for the guest's end.
+    if let Some(process) = &mut site.first {
+        process.hold = None;
+    }
+    Ok(())
+}
+
+/// Whether the guest stands after its command has ended.
+fn judge(site: &Site<'_>, ended: Ended) -> Result<(), Failure> {
+    let program = site.plan.steps.iter().find_map(|step| match step {
+        Step::First(first) => Some(&first.program),
         _ => None,
     });
-    let command = command.unwrap_or_default();
+    let command = program.map(|program| vserver_plan::show::command_line(&program.argv)).unwrap_or_default();
+    let persistent = program.is_some_and(|program| program.persistent);
+    let cannot = || Failure::new(format!(
+        "An error occured while executing the vserver startup sequence: {command} failed in the guest"
+    ));
     match ended {
         Ended::Command { status: 0, left } if left || persistent => Ok(()),
-        Ended::Command { status: 0, .. } => Err(nobody_left(&process.pidfd, &command)),
+        Ended::Command { status: 0, .. } => Err(nobody_left(site, &command)),
         Ended::Command { status, .. } => {
-            let how = if libc::WIFEXITED(status) {
-                format!("it ended with status {}", libc::WEXITSTATUS(status))
+            let (how, code) = if libc::WIFEXITED(status) {
+                (format!("it ended with status {}", libc::WEXITSTATUS(status)), Some(libc::WEXITSTATUS(status)))
             } else {
-                format!("signal {} ended it", libc::WTERMSIG(status))
+                (format!("signal {} ended it", libc::WTERMSIG(status)), None)
             };
-            let mut failure = Failure::new(format!(
-                "An error occured while executing the vserver startup sequence: {command} failed in the guest"
-            ))
-            .because(how)
-            .hint("its own messages are above; try the command alone with: vserver NAME start --rescue --rescue-init /bin/sh");
-            failure.status = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
-            Err(failure)
+            let failure = cannot().because(how).hint(format!(
+                "its own messages are above; to look around in the guest: vserver {} start --rescue",
+                site.guest.name.display()
+            ));
+            Err(Failure { status: code, ..failure })
         }
         Ended::NotExecuted(errno) => Err(Failure::new(format!("cannot execute {command} in the guest"))
             .because(std::io::Error::from_raw_os_error(errno))),
@@ -509,9 +549,13 @@ fn await_command(site: &mut Site<'_>) -> Result<(), Failure> {
     }
 }
 
-fn nobody_left(init: &Pidfd, command: &str) -> Failure {
+fn nobody_left(site: &Site<'_>, command: &str) -> Failure {
     // The stub ends by itself; waiting for it here keeps the undo from killing what is going anyway.
-    drop(init.wait_end(Some(std::time::Duration::from_secs(1))));
+    if let Some(process) = &site.first
+        && let Err(fault) = process.pidfd.wait_end(Some(std::time::Duration::from_secs(1)))
+    {
+        tracing::debug!(%fault, "the stub init");
+    }
     Failure::new(format!("{command} has ended and left no process: the guest is not running")).hint(
         "a guest of this init style needs a service that stays (or style plain, or the flag persistent)",
     )
