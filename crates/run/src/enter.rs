@@ -15,6 +15,7 @@ use std::io::IsTerminal as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use vserver_kernel::beneath::Root;
@@ -44,6 +45,8 @@ pub struct Entry {
     pub terminal: Terminal,
     /// Also into a guest that nobody may enter: our own stop command.
     pub although_private: bool,
+    /// Killed when it has run this long; only without a terminal.
+    pub limit: Option<Duration>,
 }
 
 /// Who runs the program.
@@ -73,6 +76,7 @@ impl Entry {
             user: User::Root,
             terminal: Terminal::IfCallerHasOne,
             although_private: false,
+            limit: None,
         }
     }
 }
@@ -152,7 +156,7 @@ pub fn run(record: &Record, entry: &Entry) -> Result<i32, Failure> {
     stand_in.wait(None).doing(what)?;
     let Some(child) = child else { return Ok(255) };
     let child_pidfd = Pidfd::open(child).doing(what)?;
-    follow(record, &child_pidfd, &mut answers, pty, &signals, &entry.argv)
+    follow(record, &child_pidfd, &mut answers, pty, &signals, entry)
 }
 
 /// Signals that are given on to the program inside.
@@ -344,7 +348,7 @@ fn follow(
     answers: &mut OwnedFd,
     pty: Option<Pty>,
     signals: &OwnedFd,
-    argv: &[OsString],
+    entry: &Entry,
 ) -> Result<i32, Failure> {
     let status = match pty {
         Some(Pty { master, terminal }) => {
@@ -352,10 +356,10 @@ fn follow(
             let _raw = RawMode::enter(std::io::stdin()).doing(|| "set the terminal to raw mode".into())?;
             relay(&master, child, signals)?
         }
-        None => wait_passing_signals(child, signals)?,
+        None => wait_passing_signals(child, signals, entry.limit)?,
     };
     if let Some((answer::EXEC_FAILED, errno)) = next_answer(answers)? {
-        let program = argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        let program = entry.argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         let reason = rustix::io::Errno::from_raw_os_error(errno);
         // The original's very words: scripts look for them.
         eprintln!("vcontext: execvp(\"{program}\"): {}", strerror(reason));
@@ -388,9 +392,11 @@ fn pass_on(signals: &OwnedFd, child: &Pidfd, master: Option<&OwnedFd>) -> Result
     Ok(())
 }
 
-fn poll_all(watched: &mut [PollFd<'_>]) -> Result<(), Failure> {
+fn poll_all(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), Failure> {
     loop {
-        match poll(watched, None) {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| rustix::event::Timespec::try_from(left).ok());
+        match poll(watched, left.as_ref()) {
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno).doing(|| "wait for the program".into()),
@@ -398,15 +404,24 @@ fn poll_all(watched: &mut [PollFd<'_>]) -> Result<(), Failure> {
     }
 }
 
-fn wait_passing_signals(child: &Pidfd, signals: &OwnedFd) -> Result<WaitStatus, Failure> {
+fn wait_passing_signals(
+    child: &Pidfd,
+    signals: &OwnedFd,
+    limit: Option<Duration>,
+) -> Result<WaitStatus, Failure> {
+    let until = limit.map(|limit| Instant::now() + limit);
     loop {
         let mut watched = [PollFd::new(child, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
-        poll_all(&mut watched)?;
+        poll_all(&mut watched, until)?;
         let ended = !watched[0].revents().is_empty();
         pass_on(signals, child, None)?;
-        if ended {
-            return Ok(child.wait(None)?.unwrap_or(WaitStatus::Unknown));
+        if !ended && until.is_some_and(|until| Instant::now() >= until) {
+            // Reaped here and now: as long as an entered process is not, the guest's init cannot end.
+            child.signal(libc::SIGKILL)?;
+        } else if !ended {
+            continue;
         }
+        return Ok(child.wait(None)?.unwrap_or(WaitStatus::Unknown));
     }
 }
 
@@ -423,7 +438,7 @@ fn relay(master: &OwnedFd, child: &Pidfd, signals: &OwnedFd) -> Result<WaitStatu
         if typing {
             watched.push(PollFd::new(&stdin, PollFlags::IN));
         }
-        poll_all(&mut watched)?;
+        poll_all(&mut watched, None)?;
         let is_ready = |at: usize| watched.get(at).is_some_and(|fd| !fd.revents().is_empty());
         let ready = [is_ready(0), printing && is_ready(2), typing && is_ready(2 + usize::from(printing))];
         pass_on(signals, child, Some(master))?;

@@ -525,15 +525,20 @@ fn judge(site: &Site<'_>, ended: Ended) -> Result<(), Failure> {
     });
     let command = program.map(|program| vserver_plan::show::command_line(&program.argv)).unwrap_or_default();
     let persistent = program.is_some_and(|program| program.persistent);
-    let cannot = || Failure::new(format!(
-        "An error occured while executing the vserver startup sequence: {command} failed in the guest"
-    ));
+    let cannot = || {
+        Failure::new(format!(
+            "An error occured while executing the vserver startup sequence: {command} failed in the guest"
+        ))
+    };
     match ended {
         Ended::Command { status: 0, left } if left || persistent => Ok(()),
         Ended::Command { status: 0, .. } => Err(nobody_left(site, &command)),
         Ended::Command { status, .. } => {
             let (how, code) = if libc::WIFEXITED(status) {
-                (format!("it ended with status {}", libc::WEXITSTATUS(status)), Some(libc::WEXITSTATUS(status)))
+                (
+                    format!("it ended with status {}", libc::WEXITSTATUS(status)),
+                    Some(libc::WEXITSTATUS(status)),
+                )
             } else {
                 (format!("signal {} ended it", libc::WTERMSIG(status)), None)
             };

@@ -130,9 +130,12 @@ fn end(record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
     let group = group(record)?;
     // A frozen guest can do nothing about a request (flag sched_pause, or an interrupted command).
     group.thaw().doing(|| "thaw the guest".into())?;
+    let begun = std::time::Instant::now();
     ask_to_end(record, &init, say)?;
     let asked = record.ending.request != StopRequest::None;
-    if asked && ended_within(&init, &group, record, record.ending.timeout)? {
+    // The stop command's own time counts; a moment is left for what it has just asked to end.
+    let left = record.ending.timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(100));
+    if asked && ended_within(&init, &group, record, left)? {
         return finish(record, &init, &group);
     }
     if asked {
@@ -187,6 +190,7 @@ fn ask_to_end(record: &Record, init: &Pidfd, say: &mut dyn FnMut(&str)) -> Resul
             entry.environment.extend(record.ending.environment.iter().cloned());
             entry.terminal = Terminal::Never;
             entry.although_private = true;
+            entry.limit = Some(record.ending.timeout);
             match enter::run(record, &entry) {
                 Ok(0) => {}
                 // The command ended with the guest: its last deed was reboot(2).
