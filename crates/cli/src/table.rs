@@ -201,6 +201,7 @@ pub const PROGRAMS: &[&Command] = &[
     &applet::vsomething::COMMAND,
     &applet::lsxid::COMMAND,
     &applet::lcap::COMMAND,
+    &applet::vprocunhide::COMMAND,
 ];
 
 /// Every verb of `vserver NAME`, in the order of the help.
@@ -270,6 +271,7 @@ mod tests {
         "vlogin",
         "vmount",
         "vsomething",
+        "vprocunhide",
     ];
     const MUST_BE_VERBS: &[&str] = &[
         "start",

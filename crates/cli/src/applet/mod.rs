@@ -5,6 +5,7 @@ pub mod lsxid;
 pub mod vkill;
 pub mod vlogin;
 pub mod vmount;
+pub mod vprocunhide;
 pub mod vps;
 pub mod vserver;
 pub mod vserver_info;
