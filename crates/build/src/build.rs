@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use vserver_model::{GuestName, InitStyle, Xid};
+use vserver_model::{GuestName, InitStyle};
 use vserver_tree::Root;
 
 use crate::ask::{BuildAsk, Settings};
@@ -245,18 +245,20 @@ impl Making<'_> {
         Ok(file.map_or(Ok(None), |file| read_file(&file))?.unwrap_or_else(|| configuration::FSTAB.into()))
     }
 
-    /// A directory that was named must be there; the built-in ones are made, so that a fresh host needs no
+    /// A directory that was named, by an option or a link in `.defaults`, must be there; the built-in ones are made, so that a fresh host needs no
     /// preparation.
     fn check_bases(&self, management: Management) -> Result<()> {
-        let missing = |what, path: Option<&Path>| match path.filter(|path| !path.is_dir()) {
-            Some(path) => Err(BuildError::BaseMissing { what, path: path.to_owned() }),
+        let missing = |what, path: Option<PathBuf>| match path.filter(|path| !path.is_dir()) {
+            Some(path) => Err(BuildError::BaseMissing { what, path }),
             None => Ok(()),
         };
-        missing("guest root", self.ask.rootdir.as_deref())?;
+        let moved = |link: &str| Some(self.site.layout.defaults.join(link)).filter(|path| exists(path));
+        missing("guest root", self.ask.rootdir.clone().or_else(|| moved("vdirbase")))?;
+        missing("cache", moved("cachebase"))?;
         if management == Management::External {
-            missing("package", self.ask.pkgbase.as_deref())?;
+            missing("package", self.ask.pkgbase.clone().or_else(|| moved("apps/pkgmgmt/base")))?;
         }
-        missing("configuration", self.ask.confdir.as_deref().and_then(Path::parent))
+        missing("configuration", self.ask.confdir.as_deref().and_then(Path::parent).map(Path::to_owned))
     }
 
     fn check_free(&mut self, management: Management) -> Result<()> {
@@ -425,11 +427,6 @@ impl Build<'_> {
             script::write_variables(self.site, &Root::open(self.scratch.path())?, self.root.path())?;
         script::run(self.site, &program, self.config.path(), &variables, distribution, mirror)?;
         Ok(true)
-    }
-
-    /// The context number that the configuration got, if any.
-    pub fn xid(&self) -> Option<Xid> {
-        self.settings.context
     }
 }
 

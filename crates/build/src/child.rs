@@ -214,6 +214,9 @@ fn readable(line: &[u8]) -> String {
 /// the administrator's language, and their temporary files not on his `TMPDIR`.
 pub fn clean(program: impl AsRef<OsStr>, path: &OsStr) -> Command {
     let mut command = Command::new(program);
+    // Tools of tools (mount, chroot) are in directories that PATH lacks after su(1).
+    let mut path = path.to_owned();
+    path.push(":/usr/sbin:/sbin");
     command
         .env_clear()
         .env("PATH", path)

@@ -13,6 +13,9 @@ use crate::interrupt::Interrupt;
 /// No file of the configuration that we read is longer.
 const LONGEST: u64 = 1 << 20;
 
+/// Where the administrator's programs are on every host.
+const SYSTEM_PATH: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/bin"];
+
 /// What a build knows of its host.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -24,9 +27,6 @@ pub struct Site {
     pub lang: Option<String>,
     /// `PATH` of the environment.
     pub path: OsString,
-    /// Where programs are looked for behind `PATH`: the directories of the administrator's programs are missing from
-    /// it after su(1).
-    pub more_path: Vec<PathBuf>,
     /// Tells the build to end.
     pub interrupt: Interrupt,
 }
@@ -40,18 +40,20 @@ impl Site {
             mirror: text("MIRROR"),
             lang: text("LANG"),
             path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()),
-            more_path: ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from).into(),
             interrupt,
         }
     }
 
     /// Where a program is, as the shell would find it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
-        std::env::split_paths(&self.path)
-            .filter(|dir| dir.is_absolute())
-            .chain(self.more_path.iter().cloned())
-            .map(|dir| dir.join(name))
-            .find(|path| is_executable(path))
+        find_program(std::env::split_paths(&self.path), name)
+    }
+
+    /// The same, and also in the directories of the administrator's programs, which are missing from `PATH` after
+    /// su(1): for programs that every host has.
+    pub fn system_program(&self, name: &str) -> Option<PathBuf> {
+        let more = SYSTEM_PATH.map(PathBuf::from);
+        find_program(std::env::split_paths(&self.path).chain(more), name)
     }
 
     /// The directories that may describe a distribution, first wins.
@@ -100,6 +102,11 @@ impl Site {
     pub fn check_interrupt(&self) -> Result<()> {
         if self.interrupt.is_set() { Err(BuildError::Interrupted) } else { Ok(()) }
     }
+}
+
+fn find_program(dirs: impl Iterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
+    // A relative directory in PATH is whatever the caller stands in.
+    dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(|path| is_executable(path))
 }
 
 /// Whether a path is a program that root can run.

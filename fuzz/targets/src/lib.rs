@@ -22,9 +22,11 @@
 
 use std::net::IpAddr;
 
+mod build;
 mod config;
 mod model;
 
+pub use build::{access_list, archive, build_words, device_table, exclude_list};
 pub use config::{environment, fstab_file, plain_content, visible_list};
 pub use model::{
     address, guest_name, interface_arg, killseq, limit, netmask, number, personality, signal, vps_line,
@@ -48,7 +50,7 @@ macro_rules! targets {
 }
 
 targets! {
-    address environment fstab_file guest_name interface_arg killseq limit netmask number personality
+    access_list address archive build_words device_table environment exclude_list fstab_file guest_name interface_arg killseq limit netmask number personality
     plain_content signal visible_list vps_line word_list
 }
 

@@ -316,6 +316,7 @@ impl Prepared {
     fn bootstrap(&self, program: &Program, build: &mut Build<'_>) -> Result<()> {
         // debootstrap makes its own /dev; ours comes back afterwards.
         build.root.remove_tree("dev")?;
+        let before = outline(&build.root)?;
         let (log_path, mut log) = open_log(build)?;
         let mut command = child::clean(&program.path, &build.site.path);
         command.args(&self.options).arg(&self.suite).arg(build.root.path()).arg(&self.mirror);
@@ -335,7 +336,7 @@ impl Prepared {
         });
         progress.finish();
         let tail = ran.map_err(|error| with_own_log(error, build, &log_path))?;
-        if !build.root.is_file("etc/debian_version")? && !build.root.is_directory("var/lib/dpkg") {
+        if outline(&build.root)? == before {
             return Err(BuildError::NothingBuilt { program: program.path.clone(), tail: tail.into_lines() });
         }
         // Downloaded packages are a third of the tree and of no more use.
@@ -347,6 +348,14 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// The names at the top of the tree and in `/etc`: enough to see whether anything came.
+fn outline(root: &Root) -> Result<Vec<OsString>> {
+    let mut names = root.entries("")?;
+    names.retain(|name| name != "dev");
+    names.extend(root.entries("etc")?);
+    Ok(names)
 }
 
 /// Runs a program in mount and pid namespaces of its own: what it mounts is gone afterwards, what it starts is dead.
@@ -515,7 +524,7 @@ fn new_identity(build: &mut Build<'_>) -> Result<()> {
     {
         return Ok(());
     }
-    let Some(chroot) = build.site.program("chroot") else { return Ok(()) };
+    let Some(chroot) = build.site.system_program("chroot") else { return Ok(()) };
     for words in commands {
         let mut command = child::clean(&chroot, OsStr::new("/usr/sbin:/usr/bin:/sbin:/bin"));
         command.arg(build.root.path()).args(words).current_dir("/");

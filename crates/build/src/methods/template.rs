@@ -19,11 +19,14 @@ use crate::site::Site;
 pub struct Template;
 
 #[derive(Debug, Default)]
+
 struct Prepared {
     archives: Vec<PathBuf>,
     distribution: Option<OsString>,
     external: bool,
     keep_dev: bool,
+    /// `.defaults/apps/h2ext/desc` is there.
+    has_own_table: bool,
 }
 
 impl Method for Template {
@@ -105,6 +108,8 @@ impl Work for Prepared {
                 hint: "name one after '--': -t ARCHIVE",
             });
         }
+        let table = site.layout.defaults.join("apps/h2ext/desc");
+        self.has_own_table = table.exists();
         // An archive that cannot be opened, or is none, must not cost a directory.
         for archive in &self.archives {
             let file = open(archive)?;
@@ -115,6 +120,12 @@ impl Work for Prepared {
     }
 
     fn run(&mut self, build: &mut Build<'_>) -> Result<()> {
+        if self.has_own_table {
+            build.output.warn(
+                "apps/h2ext/desc is not used: archives are recognised and unpacked by vserver itself, so that no \
+                 member can be written outside the guest",
+            );
+        }
         let devices = if self.keep_dev { DevicePolicy::All } else { DevicePolicy::Harmless };
         for archive in &self.archives {
             build.output.note(&format!("unpacking {}", archive.display()));

@@ -74,7 +74,6 @@ impl Place {
         }
         let mut site = Site::from_environment(&self.layout, self.interrupt.clone());
         site.path = bin.into();
-        site.more_path.clear();
         let words: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
         Self::build_at(&site, name, &words)
     }

@@ -244,6 +244,11 @@ fn failure() {
         "{}",
         outcome.failure()
     );
+    std::fs::create_dir_all(&place.layout.defaults).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", place.layout.defaults.join("vdirbase")).unwrap();
+    let outcome = place.build("web2", "-m skeleton");
+    assert!(outcome.failure().contains(".defaults/vdirbase does not exist"), "{}", outcome.failure());
+    std::fs::remove_file(place.layout.defaults.join("vdirbase")).unwrap();
     let outcome = place.build("web2", "-m poldek -- -d pld-th");
     assert!(outcome.failure().contains("comes with a later version"), "{}", outcome.failure());
     place.assert_nothing_of("web2");
