@@ -57,10 +57,10 @@ impl Interior<'_> {
     fn attach_root(&mut self) -> Result<(), Fault> {
         let missing = || Fault::from_errno("move_mount(2)", "the guest's tree", libc::EBADF);
         let tree = self.site.tree_mount.as_ref().ok_or_else(missing)?;
-        let target = mount::open_directory(&self.site.tree.root)?;
-        tree.attach_at(target.as_fd())?;
-        // Opened again: the descriptor from before shows what lies under the mount.
-        let root = mount::open_directory(&self.site.tree.root)?;
+        // Over the host's `/` rather than at its place in the host's tree: in a user namespace root may not search
+        // every directory on the way there (`/vservers` has mode 000 on some hosts), but `/` itself is always found.
+        tree.attach_at(mount::open_directory("/")?.as_fd())?;
+        let root = tree.as_fd().try_clone_to_owned().map_err(|error| Fault::new("dup(2)", "the guest's tree", error))?;
         for (path, mount) in &self.site.carried {
             let kind = TargetKind::Any;
             mount.attach_at(mount::target_in_root(root.as_fd(), path, kind)?.as_fd())?;
