@@ -24,6 +24,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("mount", "mount"),
     ("ps", "procps"),
     ("bash", "bash"),
+    ("ar", "binutils"),
+    ("python3", "python3"),
 ];
 
 /// Installs what is missing, or with `--check` only says what that is.

@@ -93,8 +93,8 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Tries it: util-linux 2.39 has a mount option for it, Debian 12's 2.38 has not, so the system's Python or Perl
-/// would be needed otherwise. The filesystem's name is the best that is left; the start itself reports the rest.
+/// By the file system's kind: the tools of Debian 12 cannot try it (`mount -o X-mount.idmap` came with util-linux
+/// 2.39), and trying it in here would mean a fork among threads. A start that is refused all the same says why.
 fn probe_id_map() -> bool {
     let Ok(output) =
         Command::new("stat").args(["--file-system", "--format=%T"]).arg(super::place::target()).output()
