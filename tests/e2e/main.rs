@@ -11,6 +11,7 @@ mod living;
 mod mounts;
 mod moving;
 mod rights;
+mod styles;
 mod tools;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         mounts::specs(),
         hooks::specs(),
         adversity::specs(),
+        styles::specs(),
         tools::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
