@@ -86,12 +86,19 @@ pub fn rights(guest: &Guest, mode: &Mode, systemd: bool) -> Rights {
     Rights {
         capabilities: capabilities(guest, systemd),
         deny_system_calls: matches!(mode, Mode::Classic),
+        user_namespaces: may_make_user_namespaces(guest),
         limits: limits(guest),
         personality: personality_of(guest),
         nice: guest.nice.as_ref().map(|nice| nice.value),
         ionice: guest.ionice.as_ref().map(|ionice| (ionice.value.class, ionice.value.priority)),
         badness: guest.badness.as_ref().map(|badness| badness.value),
     }
+}
+
+/// Whether `umask` allows the guest user namespaces of its own: by default it does not.
+pub fn may_make_user_namespaces(guest: &Guest) -> bool {
+    const CLONE_NEWUSER: u64 = 0x1000_0000;
+    guest.umask.bits.apply_on(0) & CLONE_NEWUSER != 0
 }
 
 /// The configured personality; a 32-bit x86 machine name asks for the 32-bit domain by itself (F11, S53).

@@ -305,7 +305,7 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
         let place = setting.setting.clone();
         Inside::Setting(place.map(|_| setting.clone()))
     }));
-    if matches!(mode, Mode::Shifted { .. }) && !may_make_user_namespaces(guest) {
+    if matches!(mode, Mode::Shifted { .. }) && !rights::may_make_user_namespaces(guest) {
         steps.push(Inside::NoUserNamespaces);
     }
     if let Some(proc) = &mounts.proc {
@@ -313,11 +313,6 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     }
     steps.push(Inside::Pivot);
     steps
-}
-
-fn may_make_user_namespaces(guest: &Guest) -> bool {
-    const CLONE_NEWUSER: u64 = 0x1000_0000;
-    guest.umask.bits.apply_on(0) & CLONE_NEWUSER != 0
 }
 
 fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec<Warning> {

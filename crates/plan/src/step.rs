@@ -209,6 +209,8 @@ pub struct Rights {
     pub capabilities: CapSet,
     /// The filter of dangerous system calls of a classic guest.
     pub deny_system_calls: bool,
+    /// It may make user namespaces of its own (`umask` has `newuser`).
+    pub user_namespaces: bool,
     /// Limits of the process.
     pub limits: Vec<ResourceLimit>,
     /// personality(2)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use vserver_kernel::mount::{self, Attributes, MountFd, NewFs, Recursion, TargetKind, attr};
+use vserver_kernel::seccomp::Denial;
 use vserver_kernel::{Fault, caps, ns, personality, rlimit, seccomp, uts};
 use vserver_plan::{Inside, Rights};
 
@@ -60,7 +61,10 @@ impl Interior<'_> {
         // Over the host's `/` rather than at its place in the host's tree: in a user namespace root may not search
         // every directory on the way there (`/vservers` has mode 000 on some hosts), but `/` itself is always found.
         tree.attach_at(mount::open_directory("/")?.as_fd())?;
-        let root = tree.as_fd().try_clone_to_owned().map_err(|error| Fault::new("dup(2)", "the guest's tree", error))?;
+        let root = tree
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Fault::new("dup(2)", "the guest's tree", error))?;
         for (path, mount) in &self.site.carried {
             let kind = TargetKind::Any;
             mount.attach_at(mount::target_in_root(root.as_fd(), path, kind)?.as_fd())?;
@@ -236,7 +240,11 @@ pub fn take_limits(rights: &Rights) -> Result<(), Fault> {
         personality::set(u32::try_from(domain & 0xffff_ffff).unwrap_or(0))?;
     }
     if rights.deny_system_calls {
-        seccomp::install(&seccomp::Program::denying(&seccomp::Denial::ALL))?;
+        let denied: Vec<Denial> = Denial::ALL
+            .into_iter()
+            .filter(|&denial| !(rights.user_namespaces && denial == Denial::UserNamespaces))
+            .collect();
+        seccomp::install(&seccomp::Program::denying(&denied))?;
     }
     caps::clear_ambient()?;
     caps::drop_bounding(rights.capabilities.0)
