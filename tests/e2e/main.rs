@@ -4,8 +4,11 @@
 
 mod adversity;
 mod building;
+mod death;
+mod escape;
 mod harness_itself;
 mod hooks;
+mod hostile;
 mod install;
 mod living;
 mod mounts;
@@ -28,6 +31,9 @@ fn main() -> ExitCode {
         hooks::specs(),
         adversity::specs(),
         styles::specs(),
+        escape::specs(),
+        hostile::specs(),
+        death::specs(),
         tools::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())

@@ -23,6 +23,7 @@ pub mod image;
 pub mod leak;
 pub mod need;
 pub mod place;
+pub mod probe;
 pub mod space;
 pub mod terminal;
 pub mod trial;
