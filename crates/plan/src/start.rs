@@ -23,6 +23,8 @@ pub struct Ground {
     pub range_conflict: Option<String>,
     /// Directories that the tools need and that the host view therefore keeps.
     pub keep: Vec<PathBuf>,
+    /// Whether the kernel has time namespaces (`CONFIG_TIME_NS`).
+    pub time_namespaces: bool,
     /// Name of the control group above all guests.
     pub group_top: String,
     /// One line about what the configuration asks for and this version cannot do yet.
@@ -271,7 +273,7 @@ fn first(
     let flag = |word: &str| has_flag(guest, word);
     First {
         user: range(mode),
-        time: flag("virt_uptime"),
+        time: flag("virt_uptime") && ground.time_namespaces,
         rights: rights::rights(guest, mode, systemd),
         inside: inside(guest, mode, mounts, ground),
         program: Program {
@@ -325,6 +327,13 @@ fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec
         warnings.push(Warning {
             text: "nonamespace: a private mount namespace is used all the same, as without one a guest could escape".into(),
             place: guest.namespace.place.clone(),
+        });
+    }
+    if has_flag(guest, "virt_uptime") && !ground.time_namespaces {
+        warnings.push(Warning {
+            text: "virt_uptime: this kernel has no time namespaces, so the guest shows the host's uptime"
+                .into(),
+            place: None,
         });
     }
     if mounts.proc.is_none() {

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
+use vserver_kernel::sys;
+
 use crate::failure::{Doing, Failure};
 use crate::first::next_answer;
 use crate::helper::answer;
@@ -24,6 +26,8 @@ pub enum Ended {
     },
     /// The stub itself is gone.
     Vanished,
+    /// Whoever waited was told to stop, by this signal.
+    Interrupted(i32),
 }
 
 /// Lines end as the command wrote them: the console must not add carriage returns to what is copied to a terminal
@@ -34,16 +38,22 @@ pub fn plain_output(terminal: &OwnedFd) -> Result<(), Failure> {
     tcsetattr(terminal, OptionalActions::Now, &settings).doing(|| "set the console's settings".into())
 }
 
-/// Copies the console to standard output until the stub's command has ended.
+/// Copies the console to standard output until the stub's command has ended, or a signal says to wait no longer.
 ///
 /// # Errors
 /// A descriptor fails. What cannot be written to standard output is dropped: the guest goes on.
-pub fn show_until_ended(console: BorrowedFd<'_>, answers: &mut OwnedFd) -> Result<Ended, Failure> {
+pub fn show_until_ended(
+    console: BorrowedFd<'_>,
+    answers: &mut OwnedFd,
+    signals: &OwnedFd,
+) -> Result<Ended, Failure> {
     let mut status = None;
     loop {
-        let (console_ready, answer_ready) = wait(console, answers.as_fd())?;
+        let [console_ready, signal_ready, answer_ready] = wait([console, signals.as_fd(), answers.as_fd()])?;
         if console_ready {
             copy(console)?;
+        } else if signal_ready && let Some(signal) = sys::next_signal(signals.as_fd())? {
+            return Ok(Ended::Interrupted(signal));
         } else if answer_ready {
             // Only when the console has nothing more: what was printed last is shown before the end is reported.
             match (next_answer(answers)?, status) {
@@ -60,9 +70,8 @@ pub fn show_until_ended(console: BorrowedFd<'_>, answers: &mut OwnedFd) -> Resul
     }
 }
 
-fn wait(console: BorrowedFd<'_>, answers: BorrowedFd<'_>) -> Result<(bool, bool), Failure> {
-    let mut watched =
-        [PollFd::from_borrowed_fd(console, PollFlags::IN), PollFd::from_borrowed_fd(answers, PollFlags::IN)];
+fn wait(descriptors: [BorrowedFd<'_>; 3]) -> Result<[bool; 3], Failure> {
+    let mut watched = descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
     loop {
         match poll(&mut watched, None) {
             Ok(_) => break,
@@ -70,8 +79,10 @@ fn wait(console: BorrowedFd<'_>, answers: BorrowedFd<'_>) -> Result<(bool, bool)
             Err(errno) => return Err(errno).doing(|| "wait for the guest".into()),
         }
     }
-    let [console, answers] = watched;
-    Ok((console.revents().contains(PollFlags::IN), !answers.revents().is_empty()))
+    // A console that hung up has nothing to read: only the answers' end is told by its state alone.
+    let [console, signals, answers] = watched;
+    let readable = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
+    Ok([readable(&console), readable(&signals), !answers.revents().is_empty()])
 }
 
 fn copy(console: BorrowedFd<'_>) -> Result<(), Failure> {

@@ -241,8 +241,10 @@ impl Place<'_> {
             .with(Namespaces::PID)
             .with(Namespaces::UTS)
             .with(Namespaces::IPC)
-            .with(Namespaces::CGROUP)
-            .with(Namespaces::TIME);
+            .with(Namespaces::CGROUP);
+        if self.record.time {
+            all = all.with(Namespaces::TIME);
+        }
         if self.record.mode.is_shifted() {
             all = all.with(Namespaces::USER);
         }

@@ -152,6 +152,7 @@ pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
             layout.rundir.clone(),
             layout.lockdir.clone(),
         ],
+        time_namespaces: host.namespaces.time,
         group_top: layout.cgroup_top.clone(),
         not_yet: vserver_config::not_yet_line(guest),
     }

@@ -46,6 +46,8 @@ pub struct Record {
     pub guard: ProcessId,
     /// The first process is the guest's own init rather than our stub.
     pub init_mode: bool,
+    /// It has a time namespace of its own.
+    pub time: bool,
     /// Path of its control groups below each hierarchy's root.
     pub group: String,
     /// Seconds since 1970.
@@ -184,9 +186,22 @@ impl Record {
         }
         write_beside(&self.run_file, format!("{}\n", self.xid).as_bytes())?;
         make_directory(&layout.revdir)?;
+        self.claim_number(layout)
+    }
+
+    /// The reverse link is made exclusively: of two guests with one number that start at once, one gets it.
+    fn claim_number(&self, layout: &Layout) -> Result<(), Failure> {
         let link = layout.rev_link_of(self.xid);
-        remove_if_there(&link)?;
-        symlink(&self.dir, &link).doing(|| format!("make the link {}", link.display()))
+        let made = symlink(&self.dir, &link);
+        if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            if let Some(other) = by_xid(layout, self.xid.get()).filter(|other| other.name != self.name) {
+                return Err(number_in_use(&self.dir, &other));
+            }
+            // Left behind by a host that crashed, or by a start that was killed.
+            remove_if_there(&link)?;
+            return symlink(&self.dir, &link).doing(|| format!("make the link {}", link.display()));
+        }
+        made.doing(|| format!("make the link {}", link.display()))
     }
 
     /// Removes everything that [`Record::write`] wrote, and the state directory. May be called again.
@@ -204,6 +219,13 @@ impl Record {
         }
         remove_state(layout, &self.name)
     }
+}
+
+/// The failure of a start whose number another running guest has.
+pub fn number_in_use(dir: &Path, other: &Record) -> Failure {
+    Failure::new(format!("context {} is in use by the running guest '{}'", other.xid, other.name.display()))
+        .place(dir.join("context"), 1)
+        .hint("give each guest a number of its own")
 }
 
 /// Removes the state directory of a guest, record last: a clean-up that is killed halfway is found again.

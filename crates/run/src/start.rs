@@ -13,6 +13,7 @@ use vserver_kernel::idmap;
 use vserver_kernel::mount::{self, Attributes, Propagation, Recursion};
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::ProcessId;
+use vserver_kernel::sys;
 use vserver_model::{GuestName, Layout, flags};
 use vserver_plan::step::{AllowedDevice, First, Warning};
 use vserver_plan::{Plan, StartAsk, Step, Tree};
@@ -144,12 +145,7 @@ fn start_locked(
     let early = plan(layout, &host, dir, ask)?;
     let used = early.plan.xid;
     if let Some(other) = record::by_xid(layout, used.get()) {
-        return Err(Failure::new(format!(
-            "context {used} is in use by the running guest '{}'",
-            other.name.display()
-        ))
-        .place(dir.join("context"), 1)
-        .hint("give each guest a number of its own"));
+        return Err(record::number_in_use(dir, &other));
     }
     stop::remove_leftovers(layout, &early.plan)?;
     enter_host_view(&early)?;
@@ -473,6 +469,7 @@ fn record_of(site: &Site<'_>) -> Result<Record, Failure> {
         init: process.id,
         guard: process.guard,
         init_mode: first.program.init,
+        time: first.time,
         group: group.unwrap_or_default(),
         started: record::now(),
         boot: record::boot_id(),
@@ -498,7 +495,8 @@ fn await_command(site: &mut Site<'_>, say: &mut dyn FnMut(&str)) -> Result<(), F
         return Err(Failure::new("the guest has no console"));
     };
     site.lock = None;
-    let ended = console::show_until_ended(dev.console.master.as_fd(), &mut process.answers)?;
+    let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    let ended = console::show_until_ended(dev.console.master.as_fd(), &mut process.answers, &signals)?;
     let name = &site.guest.name;
     site.lock = Some(take_lock(site.layout, name, say)?);
     let ours = match record::state(site.layout, name) {
@@ -550,6 +548,11 @@ fn judge(site: &Site<'_>, ended: Ended) -> Result<(), Failure> {
         }
         Ended::NotExecuted(errno) => Err(Failure::new(format!("cannot execute {command} in the guest"))
             .because(std::io::Error::from_raw_os_error(errno))),
+        Ended::Interrupted(signal) => {
+            let mut failure = Failure::new(format!("interrupted while {command} was running in the guest"));
+            failure.status = Some(128 + signal);
+            Err(failure)
+        }
         Ended::Vanished => Err(Failure::new(format!("the guest ended while {command} was running"))),
     }
 }
