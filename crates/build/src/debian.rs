@@ -165,6 +165,7 @@ pub fn finish(root: &Root, facts: &Facts<'_>) -> Result<(), TreeError> {
     edit(root, Path::new("etc/inittab"), &|line| line.contains("getty"))?;
     // The splash screen is the host's.
     edit(root, Path::new("etc/init.d/sendsigs"), &|line| line.trim_start().starts_with("splash_"))?;
+    kernel_log(root)?;
     upstart(root)?;
     runlevels(root, facts)?;
     systemd(root)
@@ -266,6 +267,14 @@ fn edit(root: &Root, path: &Path, wrong: &dyn Fn(&str) -> bool) -> Result<(), Tr
         })
         .collect();
     if new == text { Ok(()) } else { root.replace(path, new.as_bytes(), FILE) }
+}
+
+/// The kernel's log is the host's: a syslog daemon that cannot read it would complain for ever, or not start.
+fn kernel_log(root: &Root) -> Result<(), TreeError> {
+    edit(root, Path::new("etc/rsyslog.conf"), &|line| line.contains("imklog"))?;
+    // Only a line that is a source by itself: half a block would be a syntax error.
+    let is_source = |line: &str| line.contains("/proc/kmsg") && !line.contains(['{', '}']);
+    edit(root, Path::new("etc/syslog-ng/syslog-ng.conf"), &is_source)
 }
 
 /// Guests whose init is upstart: no job but those that a guest needs, and the events that no mount will cause.
@@ -442,6 +451,21 @@ mod tests {
         assert_eq!(std::fs::read_to_string(outside.path().join("inittab")).unwrap(), "x getty\n");
         assert!(outside.path().join("rc0.d/K01halt").exists());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn nobody_reads_the_kernels_log() {
+        let (_dir, root) = tree(&[
+            ("etc/rsyslog.conf", "module(load=\"imuxsock\")\nmodule(load=\"imklog\")   # kernel\n"),
+            (
+                "etc/syslog-ng/syslog-ng.conf",
+                "source s {\n internal();\n file(\"/proc/kmsg\");\n};\nsource k { file(\"/proc/kmsg\"); };\n",
+            ),
+        ]);
+        finish(&root, &Facts::default()).unwrap();
+        assert!(text(&root, "etc/rsyslog.conf").contains("\n#module(load=\"imklog\")"));
+        let syslog_ng = text(&root, "etc/syslog-ng/syslog-ng.conf");
+        assert!(syslog_ng.contains("\n# file(") && syslog_ng.contains("\nsource k {"), "{syslog_ng}");
     }
 
     #[test]
