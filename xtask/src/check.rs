@@ -1,9 +1,11 @@
 //! `cargo xtask check`: the style gate. All of it runs, then all that failed is named.
+//!
+//! That generated pages are fresh is shown by tests of the crates that generate them (`docs/configuration.md`,
+//! `docs/kernel-features.md`, the help's golden cases), so `cargo xtask test` says it.
 
 mod changelog;
 mod dependencies;
 mod layers;
-mod pages;
 
 use crate::shell::{Duties, Outcome, cargo, has_program, run};
 use std::env;
@@ -33,7 +35,6 @@ pub fn gate() -> Outcome {
     duties.attempt("licences and sources", dependencies::check);
     duties.attempt("layers", layers::check);
     duties.attempt("changelog", changelog::check);
-    duties.attempt("generated pages", pages::check);
     if has_advisory_database() {
         duties.attempt("advisories", || run(&mut cargo(&["audit", "--no-fetch", "--deny", "warnings"])));
     } else {
