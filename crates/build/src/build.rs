@@ -95,6 +95,7 @@ impl Scratch {
         let dir = site.layout.cachebase.join("build");
         make_parents(&dir.join("x"), 0o700)?;
         let base = Root::open(&dir)?;
+        remove_abandoned(&base, "tmp.")?;
         for attempt in 0_u32..1000 {
             let name = format!("tmp.{}.{attempt}", std::process::id());
             if base.make_directory(&name, Mode::from_raw_mode(0o700))? {
@@ -115,6 +116,20 @@ impl Drop for Scratch {
         // What cannot be removed is in the cache, where it may be removed by hand.
         vserver_tree::remove::remove_tree(&self.0).ok();
     }
+}
+
+/// Removes what builds left that were killed: names `PREFIX` and a process number that nobody has any more.
+pub(crate) fn remove_abandoned(dir: &Root, prefix: &str) -> Result<()> {
+    for name in dir.entries("")? {
+        let text = name.to_string_lossy();
+        let Some(number) = text.strip_prefix(prefix).and_then(|rest| rest.split('.').next()) else {
+            continue;
+        };
+        if number.parse::<u32>().is_ok() && !Path::new("/proc").join(number).exists() {
+            dir.remove_tree(&name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where everything of this guest is going to be.

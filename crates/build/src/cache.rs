@@ -138,6 +138,7 @@ impl Cache {
         let dir = Root::open(&self.dir)?;
         rustix::fs::fchmod(&dir, Mode::RWXU)
             .map_err(|e| BuildError::file("set the mode of", &self.dir, e))?;
+        crate::build::remove_abandoned(&dir, ".new.")?;
         let temporary = Temporary(self.dir.join(format!(".new.{}.{key}", std::process::id())));
         write_archive(&temporary.0, root, site)?;
         let path = self.dir.join(file_name(key, stamp));

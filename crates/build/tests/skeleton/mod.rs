@@ -311,6 +311,8 @@ fn defaults() {
 
 fn interrupted() {
     let place = Place::new();
+    // What a build left that was killed goes with the next one; no process has this number.
+    std::fs::create_dir_all(place.layout.cachebase.join("build/tmp.4194305.0/deep")).unwrap();
     let interrupt = place.interrupt.clone();
     let started = place.path.join("started");
     let words = format!("-m skeleton -- /bin/sh -c touch${{IFS}}{};sleep${{IFS}}1000", started.display());
