@@ -22,6 +22,7 @@ use vserver_plan::Rights;
 use vserver_plan::step::Ending;
 
 use crate::failure::{Doing, Failure};
+use crate::virtualtree;
 
 /// Everything that stop, enter, status and the lists need of a running guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,6 +243,25 @@ pub fn remove_state(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).doing(|| format!("remove {}", directory.display())),
     }
+}
+
+/// Removes what a guest without a readable record has left below `/run`: nothing tells its number but the reverse
+/// link.
+///
+/// # Errors
+/// A file below `/run` cannot be removed.
+pub fn remove_unreadable(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
+    for entry in fs::read_dir(&layout.revdir).into_iter().flatten().flatten() {
+        let leads_to = fs::read_link(entry.path()).unwrap_or_default();
+        let xid = entry.file_name().to_str().and_then(|number| number.parse().ok());
+        let Some(xid) = xid.and_then(|number: u32| Xid::new(number).ok()) else { continue };
+        if leads_to.file_name() == Some(name.as_os_str()) {
+            remove_if_there(&entry.path())?;
+            virtualtree::remove(layout, xid)?;
+        }
+    }
+    remove_if_there(&layout.run_file_of(name))?;
+    remove_state(layout, name)
 }
 
 /// Makes a directory that only root may enter, with its parents.

@@ -117,7 +117,7 @@ pub fn start(
         State::Ended(record) => {
             stop::clean_up(layout, &record, stop::Hooks::Run).map_err(stop::Problems::whole)?;
         }
-        State::Broken { .. } => record::remove_state(layout, name)?,
+        State::Broken { .. } => record::remove_unreadable(layout, name)?,
         State::Stopped => {}
     }
     start_locked(layout, name, dir, ask, lock, say).map(|record| Outcome::Started(Box::new(record)))
@@ -432,7 +432,7 @@ fn write_record(site: &mut Site<'_>, undo: &mut Undo) -> Result<(), Failure> {
     let record = record_of(site)?;
     let (layout, back) = (site.layout.clone(), record.clone());
     undo.did("record, run file and reverse link", move || {
-        virtualtree::remove(&layout, &back)?;
+        virtualtree::remove(&layout, back.xid)?;
         back.remove(&layout)
     });
     record.write(site.layout)?;

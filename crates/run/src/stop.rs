@@ -84,9 +84,9 @@ pub fn stop(layout: &Layout, name: &GuestName, say: &mut dyn FnMut(&str)) -> Res
             Ok(Outcome::NotRunning)
         }
         State::Broken { .. } | State::Stopped => {
-            remove_unrecorded(layout, &format!("{}/{}", layout.cgroup_top, name.display()))?;
-            record::remove_state(layout, name)?;
-            Ok(Outcome::NotRunning)
+            let killed = remove_unrecorded(layout, &format!("{}/{}", layout.cgroup_top, name.display()))?;
+            record::remove_unreadable(layout, name)?;
+            Ok(if killed { Outcome::Stopped } else { Outcome::NotRunning })
         }
     }
 }
@@ -278,7 +278,7 @@ pub fn clean_up(layout: &Layout, record: &Record, hooks: Hooks) -> Result<(), Pr
         group.kill()?;
         group.remove().doing(|| format!("remove the control group {}", record.group))
     }));
-    problems.note(virtualtree::remove(layout, record));
+    problems.note(virtualtree::remove(layout, record.xid));
     if problems.0.is_empty() {
         problems.note(record.remove(layout));
     }
@@ -330,16 +330,18 @@ pub fn remove_leftovers(layout: &Layout, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes a control group that no record names, with every process in it.
-fn remove_unrecorded(layout: &Layout, path: &str) -> Result<(), Failure> {
+/// Removes a control group that no record names, with every process in it; tells whether there was any.
+fn remove_unrecorded(layout: &Layout, path: &str) -> Result<bool, Failure> {
     let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
     let group = hierarchies.group(path);
     if !group.exists() || record::all(layout).iter().any(|record| record.group == path) {
-        return Ok(());
+        return Ok(false);
     }
+    let processes = group.processes().doing(|| format!("look into the control group {path}"))?;
     tracing::warn!(path, "a control group was left behind by a command that was killed");
     group.kill().doing(|| format!("kill what was left in the control group {path}"))?;
-    group.remove().doing(|| format!("remove the control group {path}"))
+    group.remove().doing(|| format!("remove the control group {path}"))?;
+    Ok(!processes.is_empty())
 }
 
 /// How a guest's first process has ended, as waitid(2) tells its parent.

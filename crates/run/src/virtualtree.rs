@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use vserver_model::Layout;
+use vserver_model::{Layout, Xid};
 
 use crate::failure::{Doing, Failure};
 use crate::record::{Record, make_directory};
@@ -35,8 +35,8 @@ pub fn write(layout: &Layout, record: &Record) -> Result<(), Failure> {
 ///
 /// # Errors
 /// `/run` cannot be written.
-pub fn remove(layout: &Layout, record: &Record) -> Result<(), Failure> {
-    let directory = layout.virtual_of(record.xid);
+pub fn remove(layout: &Layout, xid: Xid) -> Result<(), Failure> {
+    let directory = layout.virtual_of(xid);
     for name in FILES {
         gone(fs::remove_file(directory.join(name)), &directory)?;
     }

@@ -23,6 +23,8 @@ pub enum Need {
     Archive,
     /// A network that leads out of this machine.
     Network,
+    /// strace with fault injection, and the right to trace.
+    Strace,
 }
 
 impl Need {
@@ -36,6 +38,7 @@ impl Need {
             Self::SysResource => "sys-resource",
             Self::Archive => "archive",
             Self::Network => "network",
+            Self::Strace => "strace",
         }
     }
 
@@ -62,6 +65,12 @@ impl Need {
             Self::IdMap => probe_id_map().then_none("a filesystem with id maps under the target directory"),
             Self::Cgroups => writable_cgroups().then_none("a cgroup hierarchy that can be written"),
             Self::SysResource => has_capability(24).then_none("CAP_SYS_RESOURCE"),
+            Self::Strace => {
+                // Whoever is killed by the injection is seen to be: strace ends in the same way.
+                (!succeeds("strace", &["-o", "/dev/null", "-e", "inject=exit_group:signal=KILL", "true"])
+                    && succeeds("strace", &["-o", "/dev/null", "true"]))
+                .then_none("strace with fault injection")
+            }
             Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
         }
     }
