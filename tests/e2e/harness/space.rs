@@ -4,7 +4,7 @@ use crate::{leak, place, trial};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{WaitOptions, getpid, wait};
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -14,29 +14,40 @@ use std::process::{Command, ExitCode};
 const PRIVATE: &[(&str, &str)] =
     &[("/etc/vservers", "etc"), ("/vservers", "vservers"), ("/var/cache/vservers", "cache")];
 
-/// Makes those that the host lacks, as only an existing directory can be covered by a mount.
-///
-/// # Panics
-///
-/// When one cannot be made although we are root.
-pub(crate) fn make_mount_points() -> Vec<PathBuf> {
-    let mut made = Vec::new();
-    for (path, _) in PRIVATE {
-        match fs::create_dir(path) {
-            Ok(()) => made.push(PathBuf::from(path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // Not root: every trial will say so by itself.
-            Err(error) => eprintln!("{path}: {error}"),
-        }
-    }
-    made
+/// The private directories as places on the host: made for a run where they are missing, and removed again.
+pub(crate) struct MountPoints {
+    made: Vec<PathBuf>,
+    lock: Option<File>,
 }
 
-/// Removes them again, if nobody has put anything into them in the meantime.
-pub(crate) fn remove_mount_points(made: &[PathBuf]) {
-    for path in made {
-        if let Err(error) = fs::remove_dir(path) {
-            eprintln!("{}: {error}", path.display());
+impl MountPoints {
+    /// Makes those that the host lacks, as only an existing directory can be covered by a mount.
+    pub(crate) fn make() -> Self {
+        // Removing a directory detaches what other namespaces have mounted on it: the last run that needs them does it.
+        let lock =
+            File::create_new("/run/lock/vserver-e2e").or_else(|_| File::open("/run/lock/vserver-e2e")).ok();
+        if let Some(Err(error)) = lock.as_ref().map(File::lock_shared) {
+            eprintln!("/run/lock/vserver-e2e: {error}");
+        }
+        let mut made = Vec::new();
+        for (path, _) in PRIVATE {
+            match fs::create_dir(path) {
+                Ok(()) => made.push(PathBuf::from(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Not root: every trial will say so by itself.
+                Err(error) => eprintln!("{path}: {error}"),
+            }
+        }
+        Self { made, lock }
+    }
+
+    /// Removes them again, unless somebody has put anything into them in the meantime.
+    pub(crate) fn remove(self) {
+        let alone = self.lock.is_some_and(|lock| lock.unlock().is_ok() && lock.try_lock().is_ok());
+        for path in self.made.iter().filter(|_| alone) {
+            if let Err(error) = fs::remove_dir(path) {
+                eprintln!("{}: {error}", path.display());
+            }
         }
     }
 }

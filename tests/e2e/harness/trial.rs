@@ -173,7 +173,7 @@ pub fn run(specs: &[Spec]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments = Arguments::from_args();
-    let made = if arguments.list { Vec::new() } else { space::make_mount_points() };
+    let mount_points = (!arguments.list).then(space::MountPoints::make);
     let before = leak::bpf_programs();
     // The harness library takes one filter; `cargo xtask e2e` has room for several.
     let wanted = env::var("E2E_FILTER").unwrap_or_default();
@@ -182,7 +182,9 @@ pub fn run(specs: &[Spec]) -> ExitCode {
     let trials =
         trials.filter(|trial| wanted.is_empty() || wanted.iter().any(|part| trial.name().contains(part)));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    space::remove_mount_points(&made);
+    if let Some(mount_points) = mount_points {
+        mount_points.remove();
+    }
     let left = leak::new_bpf_programs(&before);
     if !left.is_empty() {
         eprintln!("error: after all trials there are more BPF programs than before: {left:?}");
