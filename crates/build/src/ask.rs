@@ -261,7 +261,12 @@ impl Settings {
                     wrong(e.into(), hint)
                 })?);
             }
-            "--hostname" => self.hostname = Some(uts(option, text)?),
+            "--hostname" => {
+                if text.contains(|c: char| c.is_whitespace() || c == '/') {
+                    return Err(wrong("it has a blank or a slash in it".into(), None));
+                }
+                self.hostname = Some(uts(option, text)?);
+            }
             "--machine" => self.machine = Some(uts(option, text)?),
             "--netdev" => {
                 check_device(&text).map_err(|e| wrong(e.into(), None))?;
@@ -447,6 +452,7 @@ mod tests {
             "--netdev a/b",
             "--rootdir=",
             "--hostname=",
+            "--hostname=a/b",
         ] {
             assert!(matches!(ask(&format!("-m skeleton {bad}")), Err(BuildError::Value { .. })), "{bad}");
         }

@@ -155,8 +155,8 @@ pub enum BuildError {
     /// A file or directory.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A mechanism of the kernel.
-    #[error("cannot do")]
+    /// Namespaces for a tool.
+    #[error("cannot set the tool apart from the host")]
     Kernel(#[from] vserver_kernel::Fault),
     /// SIGINT or SIGTERM.
     #[error("interrupted")]

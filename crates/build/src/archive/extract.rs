@@ -98,6 +98,7 @@ pub fn extract(
         parent: None,
         directories: Vec::new(),
         report: Report::default(),
+        without_devices: false,
         buffer: vec![0; 1 << 18],
     };
     let mut last = Vec::new();
@@ -121,6 +122,8 @@ struct Extraction<'a> {
     /// What directories get when nothing is put into them any more.
     directories: Vec<(PathBuf, Timestamps, Option<Vec<u8>>)>,
     report: Report,
+    /// A device node was left out, in /dev too: a hard link to it has no target.
+    without_devices: bool,
     buffer: Vec<u8>,
 }
 
@@ -280,7 +283,7 @@ impl Extraction<'_> {
         let make = || rustix::fs::linkat(&target_dir, target_name, dir, name, AtFlags::empty());
         match self.fresh(dir, name, path, make) {
             // Its target was one of the devices that were left out.
-            Err(Fault::Write(error)) if error.is(Errno::NOENT) && self.report.devices.0 > 0 => {
+            Err(Fault::Write(error)) if error.is(Errno::NOENT) && self.without_devices => {
                 self.leave_out_device(path);
                 return Ok(());
             }
@@ -428,6 +431,7 @@ impl Extraction<'_> {
     }
 
     fn leave_out_device(&mut self, path: &Path) {
+        self.without_devices = true;
         // /dev is made anew afterwards, so what is missing there is no news.
         if !path.starts_with("dev") {
             self.report.devices.0 += 1;

@@ -151,7 +151,7 @@ fn dev() {
     std::fs::create_dir(source.join("jail")).unwrap();
     shell(
         &source,
-        "rm -r dev; mkdir dev; mknod dev/mem c 1 1; mknod dev/sda b 8 0; mknod jail/null c 1 3;
+        "rm -r dev; mkdir dev; mknod dev/mem c 1 1; mknod dev/sda b 8 0; ln dev/sda dev/hda; mknod jail/null c 1 3;
         mknod jail/sda b 8 0; tar -cf ../dev.tar .",
     );
     let archive = place.path.join("dev.tar");
