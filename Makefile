@@ -24,6 +24,10 @@ check:
 e2e:
 	$(CARGO) xtask e2e $(FILTER)
 
+# The end-to-end tests on stock Debian kernels in virtual machines: make vm-test FILTER=s15
+vm-test:
+	$(CARGO) xtask vm $(FILTER)
+
 # The program, its other names, manual pages, completion, and the data it reads.
 install: build
 	install -D -m 0755 target/release/vserver $(DESTDIR)$(PREFIX)/sbin/vserver
@@ -43,4 +47,4 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/share/vserver
 	cp -R share/. $(DESTDIR)$(PREFIX)/share/vserver/
 
-.PHONY: all build demo test check e2e install
+.PHONY: all build demo test check e2e vm-test install

@@ -7,6 +7,7 @@ mod golden;
 mod prepare;
 mod shell;
 mod test;
+mod vm;
 
 use std::env;
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ usage: cargo xtask TASK
   test              every test there is; one closing line says how it went
   e2e [FILTER…]     end-to-end tests only (root); words narrow them down, options go to the harness
   golden [--write]  the golden tests; --write accepts what the program prints today
+  vm [FILTER…]      the end-to-end tests on stock Debian kernels, emulated (root); --kernel 6.12, --long,
+                    --command 'SHELL COMMAND'
   demo              build a real guest and live with it for a minute (root)
   prepare [--check] install what the tasks need (Debian, root); --check only names what is missing
 ";
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         "e2e" => e2e::trials(&rest),
         "golden" => golden::cases(&rest),
         "demo" => demo::show(),
+        "vm" => vm::trials(&rest),
         "prepare" => prepare::packages(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{USAGE}");
