@@ -284,7 +284,7 @@ fn record_dies(mode: Mode) {
         guest.vserver(&["running"]).code(1);
         nothing_left(&guest);
     }
-    for garbage in [&b"\xff\xfe\x00"[..], b"{}", b"[]", b"null", b"{\"format\": 99}", &[b'['; 100_000]] {
+    for garbage in [&b"\xff\xfe\x00"[..], b"{}", b"[]", b"null", b"{\"format\": 99}", &vec![b'['; 100_000]] {
         guest.start();
         fs::write(record(&guest).0, garbage).expect("ours");
         drop(guest.vserver(&["stop"]));

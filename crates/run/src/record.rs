@@ -26,6 +26,7 @@ use crate::virtualtree;
 
 /// Everything that stop, enter, status and the lists need of a running guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact about the guest")]
 pub struct Record {
     /// Layout of this file; another number is not believed.
     pub format: u32,
