@@ -20,7 +20,10 @@ fn several_guests(mode: Mode) {
     host("chmod", &["000", "/vservers"]).ok();
     for guest in &guests {
         guest.set("uts/nodename", &format!("{}.example\n", guest.name));
-        guest.put("/etc/rc.start", &format!("setsid sleep {}00 </dev/null >/dev/null 2>&1 &\n", guest.xid));
+        guest.put("/etc/rc.start", &format!(
+                "setsid sleep {}00 </dev/null >/dev/null 2>&1 & until pidof sleep >/dev/null; do sleep 0.02; done\n",
+                guest.xid
+            ));
         guest.start();
     }
     let kernel = host("uname", &["-r"]).out();

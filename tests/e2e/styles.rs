@@ -24,7 +24,8 @@ fn script(guest: &Guest, path: &str, text: &str) {
     fs::set_permissions(guest.tree(path), fs::Permissions::from_mode(0o755)).expect("just written");
 }
 
-const DAEMON: &str = "setsid sleep 100000 </dev/null >/dev/null 2>&1 &";
+const DAEMON: &str =
+    "setsid sleep 100000 </dev/null >/dev/null 2>&1 & until pidof sleep >/dev/null; do sleep 0.02; done";
 
 fn calls(guest: &Guest) -> String {
     guest.file("/var/log/calls")

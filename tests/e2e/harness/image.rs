@@ -105,6 +105,11 @@ case $1 in
 esac
 ";
 
+/// Starts the daemon, and ends when it has become what it is: who looks next shall find it.
+const DAEMON: &str = "setsid sleep 100000 < /dev/null > /dev/null 2>&1 &
+until pidof sleep > /dev/null; do sleep 0.02; done
+";
+
 const INITTAB: &str = "::sysinit:/bin/sh /etc/rc.boot
 ::respawn:/bin/sleep 100000
 ::ctrlaltdel:/sbin/reboot
@@ -139,7 +144,7 @@ fn busybox(root: &Path) -> std::io::Result<()> {
         ("etc/shadow", 0o600, "root:*:19000:0:99999:7:::\nuser:*:19000:0:99999:7:::\n"),
         ("etc/inittab", 0o644, INITTAB),
         ("etc/init.d/rc", 0o755, RC),
-        ("etc/rc.start", 0o644, "setsid sleep 100000 < /dev/null > /dev/null 2>&1 &\n"),
+        ("etc/rc.start", 0o644, DAEMON),
         ("etc/rc.stop", 0o644, "killall sleep\n"),
         ("etc/rc.boot", 0o644, "echo booted >> /var/log/boot\n"),
         ("etc/rc.down", 0o644, "echo down >> /var/log/boot\n"),
