@@ -156,17 +156,28 @@ fn candidates(mounts: &[MountEntry], own: &[Membership]) -> Vec<Found> {
 }
 
 impl Found {
-    /// Opens the mount point, unless something else is mounted over it.
-    fn open(self) -> Option<Hierarchy> {
-        let root = mount::open_directory(&self.mount_point).ok()?;
-        let device = rustix::fs::fstat(&root).ok()?.st_dev;
+    /// Opens the mount point, unless something else is mounted over it or over what it stands on. Any other failure
+    /// is one: a guest must not be left out of a hierarchy because a descriptor was short.
+    fn open(self) -> Result<Option<Hierarchy>> {
+        let root = match mount::open_directory(&self.mount_point) {
+            Ok(root) => root,
+            Err(fault)
+                if [libc::ENOENT, libc::ENOTDIR, libc::EACCES].iter().any(|&errno| fault.is(errno)) =>
+            {
+                return Ok(None);
+            }
+            Err(fault) => return Err(fault),
+        };
+        let status =
+            rustix::fs::fstat(&root).blame_with("fstat(2)", || self.mount_point.display().to_string())?;
+        let device = status.st_dev;
         if (rustix::fs::major(device), rustix::fs::minor(device)) != self.device {
-            return None;
+            return Ok(None);
         }
         let Self { kind, mount_point, shows, .. } = self;
         let mut hierarchy = Hierarchy { kind, root, mount_point: Some(mount_point), shows };
         hierarchy.read_controllers();
-        Some(hierarchy)
+        Ok(Some(hierarchy))
     }
 }
 
@@ -201,7 +212,7 @@ impl Hierarchies {
                 (known, found) => known == found,
             });
             if !known {
-                hierarchies.extend(found.open());
+                hierarchies.extend(found.open()?);
             }
         }
         if !hierarchies.iter().any(Hierarchy::is_v2) {

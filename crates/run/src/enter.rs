@@ -143,7 +143,7 @@ pub fn run(record: &Record, entry: &Entry) -> Result<i32, Failure> {
         let place = Place { record, entry, pidfd: &pidfd, identity: &identity, pty: pty.as_ref() };
         let step = place.stand_in(&group, directory.is_some(), &image, &write);
         // A step failed: said in the way the helper would, with the errno.
-        let text = format!("{step}").into_bytes();
+        let text = format!("{step}: {}", step.source).into_bytes();
         let mut message = answer::FAILED.to_ne_bytes().to_vec();
         message.extend_from_slice(&i32::try_from(text.len()).unwrap_or(0).to_ne_bytes());
         message.extend_from_slice(&text);

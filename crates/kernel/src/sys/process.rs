@@ -140,6 +140,7 @@ pub fn exit_now(code: i32) -> ! {
 /// Returns once the namespace exists. The child dies with the calling thread.
 pub(crate) fn hold_user_namespace(uid: u32, gid: u32) -> io::Result<(i32, OwnedFd)> {
     let (mut answer, mut tell) = io::pipe()?;
+    let parent = rustix::process::getpid();
     // SAFETY: the child below makes system calls through rustix's raw backend and this module's wrappers; none
     // of them allocates or takes a lock.
     match unsafe { raw_clone(&CloneArgs::default()) }? {
@@ -148,6 +149,10 @@ pub(crate) fn hold_user_namespace(uid: u32, gid: u32) -> io::Result<(i32, OwnedF
                 become_holder(uid, gid).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
             // A parent that is gone cannot be told, and the child ends with it.
             drop(tell.write_all(&errno.to_ne_bytes()));
+            // One that died before the death signal was asked for sends none.
+            if rustix::process::getppid() != Some(parent) {
+                exit_now(0);
+            }
             loop {
                 // SAFETY: pause(2) takes nothing and touches no memory.
                 unsafe { libc::pause() };
@@ -175,14 +180,16 @@ pub(crate) fn hold_user_namespace(uid: u32, gid: u32) -> io::Result<(i32, OwnedF
 
 fn become_holder(uid: u32, gid: u32) -> io::Result<()> {
     use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     super::ids::raw_set_resgid(None, Some(gid), None)?;
     super::ids::raw_set_resuid(None, Some(uid), None)?;
     // Losing euid 0 empties the effective set; the permitted one is still full, for the real uid stays. Where
     // unprivileged user namespaces are forbidden the effective one is asked.
     let sets = capabilities(None)?;
     set_capabilities(None, CapabilitySets { effective: sets.permitted, ..sets })?;
-    super::thread::raw_unshare(Namespaces::USER.bits())
+    super::thread::raw_unshare(Namespaces::USER.bits())?;
+    // Last: a change of ids takes it back (prctl(2), PR_SET_PDEATHSIG).
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    Ok(())
 }
 
 /// Ends a child of ours and collects it; a child that is already gone is as good.
