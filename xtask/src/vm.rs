@@ -160,6 +160,7 @@ fn trials_command(ask: &Ask, harness: &Path) -> String {
     }
     // What a stock kernel of these generations must have is required: a trial that is left out would be a lie.
     lines.push("export E2E_REQUIRE=root,user-namespaces,id-map,cgroups,sys-resource".to_owned());
+    lines.push("export E2E_SLOWNESS=5".to_owned());
     lines.push(format!("export E2E_FILTER='{}'", ask.filters.join(" ").replace('\'', "")));
     lines.push("exec /vm/target/debug/deps/e2e --test-threads=2".to_owned());
     lines.join("\n")

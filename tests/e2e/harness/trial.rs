@@ -130,7 +130,8 @@ impl Spec {
             needs.extend(&self.classic_needs);
         }
         let pending = self.pending.filter(|_| env::var_os("E2E_PENDING").is_none());
-        let (images, patience, host_network) = (self.images.clone(), self.patience, self.host_network);
+        let (images, host_network) = (self.images.clone(), self.host_network);
+        let patience = self.patience * slowness();
         Trial::ignorable_test(name.clone(), move || {
             if let Some(reason) = pending {
                 return Ok(Completion::ignored_with(format!("pending: {reason}")));
@@ -191,6 +192,11 @@ pub fn run(specs: &[Spec]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+/// How many times as long as usual everything may take (`E2E_SLOWNESS`): emulated machines have no hurry.
+fn slowness() -> u32 {
+    env::var("E2E_SLOWNESS").ok().and_then(|word| word.parse().ok()).unwrap_or(1)
 }
 
 /// Starts the space of a trial, waits, and shows what was printed if it went wrong.
