@@ -18,10 +18,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
+use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::sys::{self, CloneArgs, Forked};
@@ -121,7 +123,10 @@ pub fn make(
     let pipes = Pipes::new()?;
     record::make_directory(&record::state_dir(site.layout, &site.guest.name))?;
     let groups = site.group.as_ref().ok_or_else(|| Failure::new("the guest has no control group yet"))?;
-    let forked = sys::fork().doing(|| "fork the guard".into())?;
+    let shelter = shelter(groups.outer.hierarchies());
+    let into_cgroup = shelter.as_ref().map(AsFd::as_fd);
+    let forked =
+        sys::clone3(&CloneArgs { into_cgroup, ..CloneArgs::default() }).doing(|| "fork the guard".into())?;
     let Forked::Parent { pid: guard, .. } = forked else { guard_to_be(site, first, &image, pipes) };
     let Pipes { answers, go, report, hold } = pipes;
     // Our copies of the other sides: as long as they are open, nobody sees the end of a file.
@@ -231,6 +236,24 @@ fn read_report(answers: &mut OwnedFd, length: i32) -> Failure {
         }
     }
     told(&text).unwrap_or_else(|| Failure::new("the guest's first process failed without saying why"))
+}
+
+/// Where guards live on a host that systemd runs, which kills what is left of a service or a session in its control
+/// group, a guard too. A group of no unit is left alone: by systemd's clean-up as by its `daemon-reload` and
+/// `daemon-reexec`, and what it would take from a group's controllers the kernel refuses while they are used below
+/// (seen with systemd 252). Not below the guests' top group: that has controllers enabled, so no process may be in
+/// it, and whoever is further down is taken for a guest's.
+///
+/// Nothing: another init, no visible cgroup2, or a refusal. Guests do not need their guards to live.
+fn shelter(hierarchies: &Hierarchies) -> Option<OwnedFd> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return None;
+    }
+    let place = hierarchies.v2()?.mount_point()?.join("vservers.guards");
+    match std::fs::create_dir(&place) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
+        _ => mount::open_directory(&place).ok(),
+    }
 }
 
 /// In the fork that will be the guard: makes the first process, reports it, becomes the guard.
