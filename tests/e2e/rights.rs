@@ -97,7 +97,7 @@ fn no_kernel_messages(mode: Mode) {
     let clear = guest.sh("dmesg -c; dmesg -n 1");
     assert_ne!(clear.exit(), 0, "{clear}");
     guest
-        .sh("syslogd -O /var/log/messages && logger hello && until grep -q hello /var/log/messages; do sleep 0.1; done")
+        .sh("syslogd -O /var/log/messages; until grep -q hello /var/log/messages; do logger hello; sleep 0.1; done")
         .ok();
     guest.stop();
 }

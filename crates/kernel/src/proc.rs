@@ -132,6 +132,8 @@ pub struct Stat {
     pub session: i32,
     /// Terminal's device number, 0 for none.
     pub tty: i32,
+    /// `PF_*` of the kernel's `linux/sched.h`.
+    pub flags: u32,
     /// Clock ticks spent in user mode.
     pub user_ticks: u64,
     /// Clock ticks spent in the kernel.
@@ -168,6 +170,7 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         group: number(field(5))?,
         session: number(field(6))?,
         tty: number(field(7))?,
+        flags: number(field(9))?,
         user_ticks: number(field(14))?,
         system_ticks: number(field(15))?,
         nice: number(field(19))?,
@@ -176,6 +179,19 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         size_bytes: number(field(23))?,
         resident_pages: number::<i64>(field(24))?.try_into().unwrap_or(0),
     })
+}
+
+/// Signals that wait for a process, bit `n - 1` for signal `n`: its own and its first thread's (`SigPnd`, `ShdPnd`).
+pub fn pending_signals(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read(&path).blame("read(2)", &path)?;
+    let of = |line: &[u8], label: &[u8]| -> Option<u64> {
+        let mask = std::str::from_utf8(line.strip_prefix(label)?).ok()?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    let masks =
+        text.split(|byte| *byte == b'\n').filter_map(|line| of(line, b"SigPnd:").or(of(line, b"ShdPnd:")));
+    Ok(masks.fold(0, |all, mask| all | mask))
 }
 
 /// Capability sets of a process, bit `n` for capability `n`.

@@ -38,6 +38,18 @@ impl ProcessId {
             .is_ok_and(|stat| stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X'))
     }
 
+    /// Whether it is about to end: killed, or on its way through exit(2). The init of a PID namespace stays for a while
+    /// after `SIGKILL`, until everybody in the namespace is gone.
+    pub fn is_ending(&self) -> bool {
+        const PF_EXITING: u32 = 0x4; // linux/sched.h
+        const SIGKILL_PENDING: u64 = 1 << (libc::SIGKILL - 1);
+        let exiting = proc::stat(self.pid)
+            .is_ok_and(|stat| stat.start_ticks == self.start_ticks && stat.flags & PF_EXITING != 0);
+        exiting
+            || (self.is_alive()
+                && proc::pending_signals(self.pid).is_ok_and(|pending| pending & SIGKILL_PENDING != 0))
+    }
+
     /// A pidfd of this very process; `None` if it has ended or its number belongs to another one now.
     pub fn open(&self) -> Result<Option<Pidfd>> {
         let pidfd = match sys::pidfd_open(self.pid) {
@@ -178,7 +190,7 @@ mod tests {
     #[test]
     fn another_process_with_the_same_number_is_not_taken_for_it() {
         let own = ProcessId::own().unwrap();
-        assert!(own.is_alive() && own.open().unwrap().is_some());
+        assert!(own.is_alive() && !own.is_ending() && own.open().unwrap().is_some());
         let other = ProcessId { start_ticks: own.start_ticks + 1, ..own };
         assert!(!other.is_alive() && other.open().unwrap().is_none());
     }

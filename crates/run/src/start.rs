@@ -112,6 +112,7 @@ pub fn start(
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome, Failure> {
     let lock = take_lock(layout, name, say)?;
+    wait_if_ending(layout, name)?;
     match record::state(layout, name) {
         State::Running(record) => return Ok(Outcome::AlreadyRunning(record)),
         State::Ended(record) => {
@@ -121,6 +122,17 @@ pub fn start(
         State::Stopped => {}
     }
     start_locked(layout, name, dir, ask, lock, say).map(|record| Outcome::Started(Box::new(record)))
+}
+
+/// A guest that has just been killed still has its first process for a moment: it does not count as running.
+fn wait_if_ending(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
+    if let State::Running(record) = record::state(layout, name)
+        && record.init.is_ending()
+        && let Some(init) = record.init.open()?
+    {
+        init.wait_end(Some(stop::DEATH))?;
+    }
+    Ok(())
 }
 
 fn take_lock(layout: &Layout, name: &GuestName, say: &mut dyn FnMut(&str)) -> Result<Lock, Failure> {

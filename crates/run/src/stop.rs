@@ -162,11 +162,14 @@ fn end(record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
     finish(record, &init, &group)
 }
 
+/// How long a killed guest may take to be gone before that is reported.
+pub const DEATH: Duration = Duration::from_secs(30);
+
 /// What is left is killed by the kernel in one go.
 fn finish(record: &Record, init: &Pidfd, group: &Group) -> Result<(), Failure> {
     init.signal(libc::SIGKILL)?;
     group.kill().doing(|| "kill what is left of the guest".into())?;
-    if !init.wait_end(Some(Duration::from_secs(30)))? {
+    if !init.wait_end(Some(DEATH))? {
         return Err(Failure::new(format!(
             "process {} of '{}' does not die",
             record.init.pid,
