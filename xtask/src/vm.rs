@@ -126,7 +126,7 @@ fn on_kernel(package: &str, ask: &Ask, harness: &Path) -> Outcome {
         command: &command,
         memory_mib: 1536,
         disk_bytes: 8 << 30,
-        limit: if ask.long { Duration::from_hours(1) } else { Duration::from_mins(20) },
+        limit: if ask.long { Duration::from_hours(1) } else { Duration::from_mins(40) },
     };
     let ending = match machine.run()? {
         // Emulation is not perfect: a kernel that fell over gets a second chance, a failed trial does not.
