@@ -441,23 +441,28 @@ fn terminals_of_the_host(mode: Mode) {
 }
 
 fn processes(mode: Mode) {
+    // Numbers that no process of a fresh guest has: what they name there is nobody.
+    fs::write("/proc/sys/kernel/ns_last_pid", "3000").expect("the trial's process numbers are its own");
     let other = Guest::busybox("other", mode).xid(106).make();
     other.start();
     let guest = hostile(mode);
     guest.start();
-    let foreign = pids_of(&other);
-    let own = std::process::id();
-    let mut tries: Vec<String> = vec![format!("ptrace:{own}"), format!("kill:{own}:0"), "kill:-1:0".into()];
-    tries.extend(foreign.iter().flat_map(|pid| [format!("ptrace:{pid}"), format!("kill:{pid}:9")]));
+    let mut bystander = std::process::Command::new("sleep").arg("100").spawn().expect("the host has it");
+    let mut foreign = pids_of(&other);
+    foreign.push(bystander.id().to_string());
+    assert!(foreign.iter().all(|pid| pid.len() >= 4), "{foreign:?}");
+    let tries: Vec<String> =
+        foreign.iter().flat_map(|pid| [format!("ptrace:{pid}"), format!("kill:{pid}:9")]).collect();
     let words: Vec<&str> = tries.iter().map(String::as_str).collect();
     let answers = attack(&guest, &words);
-    for word in words.iter().filter(|word| **word != "kill:-1:0") {
-        // The numbers mean nothing in the guest, or one of its own few processes.
-        let pid: u32 = word.split(':').nth(1).and_then(|pid| pid.parse().ok()).unwrap_or(0);
-        if pid > 40 {
-            answers.expect(word, &["ESRCH"]);
-        }
+    for word in words {
+        answers.expect(word, &["ESRCH"]);
     }
+    assert!(bystander.try_wait().expect("our child").is_none(), "the host's process was killed");
+    // The control: by the same numbers the host reaches them.
+    let reach = format!("kill:{}:9", bystander.id());
+    control(&[&reach]).expect(&reach, &["ok"]);
+    bystander.wait().expect("our child");
     // kill(-1) and killall reach nobody outside.
     guest.sh("killall5 -9 2> /dev/null; killall -9 sleep; kill -9 -1; true").ok();
     other.sh("pidof sleep").ok();
