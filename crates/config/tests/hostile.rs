@@ -56,7 +56,12 @@ fn place(base: &Path, path: &str, thing: &Thing) {
     let path = base.join(path);
     // What was placed before may be in the way; then this one is left out.
     let Some(parent) = path.parent() else { return };
-    if fs::create_dir_all(parent).is_err() || path.symlink_metadata().is_ok() {
+    // Never through a link placed before: it may lead out of the scratch directory, to / even.
+    let through_link = parent
+        .ancestors()
+        .take_while(|ancestor| *ancestor != base)
+        .any(|ancestor| ancestor.symlink_metadata().is_ok_and(|found| found.is_symlink()));
+    if through_link || fs::create_dir_all(parent).is_err() || path.symlink_metadata().is_ok() {
         return;
     }
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
