@@ -12,6 +12,7 @@ mod machine;
 use crate::shell::{Duties, Outcome, cargo, has_program, is_root, run, target};
 use kernel::Kernel;
 use machine::{Ending, Machine};
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -154,8 +155,11 @@ fn trials_command(ask: &Ask, harness: &Path) -> String {
         format!("cp {} /vm/target/debug/vserver", quoted(&program)),
         format!("cp {} /vm/target/debug/deps/e2e", quoted(harness)),
     ];
+    let images = target().join("fixtures");
+    // The attacker of the escape trials: what an earlier run built here need not be built under emulation.
+    lines.push(format!("cp {}/probe-* /vm/target/fixtures/ 2>/dev/null || true", quoted(&images)));
+    lines.push(format!("PATH=$PATH:{}", quoted(Path::new(&env::var("PATH").unwrap_or_default()))));
     if ask.long {
-        let images = target().join("fixtures");
         lines.push(format!("cp {}/*.tar /vm/target/fixtures/", quoted(&images)));
     }
     // What a stock kernel of these generations must have is required: a trial that is left out would be a lie.
