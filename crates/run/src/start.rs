@@ -152,8 +152,6 @@ fn start_locked(
 ) -> Result<Record, Failure> {
     let host = Host::quick().doing(|| "look at this host".into())?;
     let outside = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;
-    // The scripts of the first moment may edit the configuration: it is read after them, the one place where the
-    // stream turns. They run where all later ones run, in the host view.
     let early = plan(layout, &host, dir, ask)?;
     let used = early.plan.xid;
     if let Some(other) = record::by_xid(layout, used.get()) {
@@ -161,8 +159,17 @@ fn start_locked(
     }
     stop::remove_leftovers(layout, &early.plan)?;
     enter_host_view(&early)?;
-    run_hooks(&early, Flavour::Initialize, None)?;
-    let Planned { guest, tree, plan, root } = plan(layout, &host, dir, ask)?;
+    // The scripts of the first moment may edit the configuration: it is read again after them, the one place where
+    // the stream turns. They run where all later ones run, in the host view. Without them nothing has changed.
+    let scripts = &early.guest.scripts;
+    let edited = [&scripts.own, &scripts.defaults].iter().any(|set| set.contains_key(&Flavour::Initialize));
+    let planned = if edited {
+        run_hooks(&early, Flavour::Initialize, None)?;
+        plan(layout, &host, dir, ask)?
+    } else {
+        early
+    };
+    let Planned { guest, tree, plan, root } = planned;
     for warning in &plan.warnings {
         say(&format!("warning: {}", warning.text));
     }
