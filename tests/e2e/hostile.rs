@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vserver_e2e::command::{Done, host};
@@ -132,7 +132,8 @@ fn odd_files(mode: Mode) {
 /// Keeps exchanging places of a tree with evil twins, as fast as it can.
 struct Swapper {
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
+    swaps: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Swapper {
@@ -152,9 +153,9 @@ impl Swapper {
             })
             .collect();
         let over = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&over);
+        let swaps = Arc::new(AtomicU64::new(0));
+        let (seen, count) = (Arc::clone(&over), Arc::clone(&swaps));
         let thread = thread::spawn(move || {
-            let mut swaps = 0;
             while !seen.load(Ordering::Relaxed) {
                 state ^= state << 13;
                 state ^= state >> 7;
@@ -163,21 +164,27 @@ impl Swapper {
                 // Evil for a moment only: a command that looked before and acts later is what is hoped for. Some
                 // exchanges fail, of what is gone or in use as a mount point.
                 for part in [1, state >> 40 & 15] {
-                    swaps += u64::from(renameat_with(CWD, place, CWD, twin, RenameFlags::EXCHANGE).is_ok());
+                    if renameat_with(CWD, place, CWD, twin, RenameFlags::EXCHANGE).is_ok() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
                     thread::sleep(pause * u32::try_from(part).expect("small"));
                 }
             }
-            swaps
         });
-        Self { over, thread: Some(thread) }
+        // A fast command could be over before a busy machine lets the thread begin.
+        while swaps.load(Ordering::Relaxed) < 5 && !thread.is_finished() {
+            thread::sleep(Duration::from_micros(100));
+        }
+        Self { over, swaps, thread: Some(thread) }
     }
 
     /// Ends it; it must have done something.
     fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
-        let swaps = self.thread.take().map(|thread| thread.join().expect("it does not panic"));
-        eprintln!("{swaps:?} swaps");
-        assert!(swaps > Some(4), "nothing was swapped");
+        self.thread.take().map(JoinHandle::join).transpose().expect("it does not panic");
+        let swaps = self.swaps.load(Ordering::Relaxed);
+        eprintln!("{swaps} swaps");
+        assert!(swaps > 4, "nothing was swapped");
     }
 }
 
