@@ -14,6 +14,7 @@ mod living;
 mod mounts;
 mod moving;
 mod rights;
+mod sockets;
 mod styles;
 mod tools;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         hostile::specs(),
         death::specs(),
         tools::specs(),
+        sockets::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -18,6 +18,9 @@ pub enum Image {
     DebianSysvinit,
     /// Debian 12 with systemd.
     DebianSystemd,
+    /// Debian 12 with network servers and clients (sshd, nginx, bind9, squid, ping, curl, dig, Python), without an
+    /// init and without documentation.
+    DebianServers,
 }
 
 impl Image {
@@ -27,6 +30,7 @@ impl Image {
             Self::Debian => "debian.tar",
             Self::DebianSysvinit => "debian-sysvinit.tar",
             Self::DebianSystemd => "debian-systemd.tar",
+            Self::DebianServers => "debian-servers.tar",
         }
     }
 
@@ -35,6 +39,10 @@ impl Image {
             Self::Busybox | Self::Debian => None,
             Self::DebianSysvinit => Some("sysvinit-core,sysv-rc,orphan-sysvinit-scripts"),
             Self::DebianSystemd => Some("systemd-sysv,dbus"),
+            Self::DebianServers => Some(
+                "openssh-server,nginx-light,bind9,squid,iputils-ping,curl,bind9-dnsutils,python3-minimal,\
+                 libpython3-stdlib,iproute2,xauth",
+            ),
         }
     }
 
@@ -64,6 +72,11 @@ impl Image {
         let mut command = Command::new("mmdebstrap");
         command.args(["--mode=root", "--variant=minbase", "--aptopt=Acquire::Retries \"3\""]);
         command.args(self.packages().map(|packages| format!("--include={packages}")));
+        if self == Self::DebianServers {
+            for path in ["doc", "man", "locale"] {
+                command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
+            }
+        }
         command.arg("bookworm").arg(&draft).stdin(Stdio::null());
         // Trees made from one image must not share an identity.
         command.arg("--customize-hook=: > \"$1/etc/machine-id\"; rm -f \"$1/var/lib/dbus/machine-id\"");

@@ -11,31 +11,42 @@ use std::process::Command;
 /// Where it lies in a guest.
 pub const INSIDE: &str = "/bin/probe";
 
-/// Builds it unless it is there. Trials run side by side: each builds for itself, and the last one's file stays.
+/// Builds it unless it is there.
 ///
 /// # Panics
 ///
 /// When the compiler is missing or refuses it.
 pub fn program() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/probe.rs");
+    rust_program("probe")
+}
+
+/// A static program from `programs/NAME.rs`.
+pub(crate) fn rust_program(name: &str) -> PathBuf {
+    let mut compiler = Command::new("rustc");
+    compiler
+        .args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-C", "panic=abort"])
+        .args(["-C", "strip=symbols"]);
+    built(name, "rs", compiler)
+}
+
+/// Builds `programs/NAME.EXTENSION` unless it is there, and tells where. Trials run side by side: each builds for
+/// itself, and the last one's file stays. The file's name begins with `probe`: what runs trials in a virtual machine
+/// takes those along.
+pub(crate) fn built(name: &str, extension: &str, mut compiler: Command) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.{extension}"));
     let text = fs::read(&source).expect("it lies beside the harness");
     let mut hash = DefaultHasher::new();
     text.hash(&mut hash);
-    let finished = place::images().join(format!("probe-{:016x}", hash.finish()));
+    let name = if name == "probe" { name.to_owned() } else { format!("probe-{name}") };
+    let finished = place::images().join(format!("{name}-{:016x}", hash.finish()));
     if finished.exists() {
         return finished;
     }
     fs::create_dir_all(place::images()).expect("the target directory is ours");
     let top = std::env::var("VSERVER_CGROUP_TOP").unwrap_or_default();
-    let draft = finished.with_file_name(format!("probe-{top}.part"));
-    let status = Command::new("rustc")
-        .args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-C", "panic=abort"])
-        .args(["-C", "strip=symbols"])
-        .arg(&source)
-        .arg("-o")
-        .arg(&draft)
-        .status()
-        .expect("a Rust compiler is there: it has built this");
+    let draft = finished.with_file_name(format!("{name}-{top}.part"));
+    let status = compiler.arg(&source).arg("-o").arg(&draft).status();
+    let status = status.expect("a compiler is there: one has built this");
     assert!(status.success(), "{} does not build", source.display());
     fs::rename(&draft, &finished).expect("the target directory is ours");
     finished
@@ -72,9 +83,14 @@ impl Answers {
     /// When it was not.
     #[track_caller]
     pub fn expect(&self, attack: &str, wanted: &[&str]) -> &Self {
-        let got = self.0.get(attack).map_or("no answer", String::as_str);
+        let got = self.of(attack);
         assert!(wanted.contains(&got), "{attack}: {got}, wanted one of {wanted:?}\n{self:#?}");
         self
+    }
+
+    /// What this attack was answered with.
+    pub fn of(&self, attack: &str) -> &str {
+        self.0.get(attack).map_or("no answer", String::as_str)
     }
 }
 
