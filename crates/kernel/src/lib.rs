@@ -13,6 +13,7 @@ pub mod caps;
 pub mod cgroup;
 mod fault;
 pub mod idmap;
+pub mod link;
 pub mod message;
 pub mod mount;
 pub mod ns;

@@ -10,6 +10,7 @@ mod descriptors;
 mod ids;
 mod landlock;
 mod mount;
+mod net;
 mod process;
 mod quota;
 mod seccomp;
@@ -25,6 +26,7 @@ pub use ids::{
 };
 pub use landlock::{landlock_abi, landlock_scope_abstract_sockets};
 pub use mount::{MountAttr, mount_setattr, namespace_type};
+pub use net::{TunSetting, tuntap_create, tuntap_set};
 pub use process::{
     CloneArgs, CloseRange, Forked, clone3, close_range, execveat, exit_now, fork, pidfd_open,
     pidfd_send_signal, reset_signals,
@@ -35,7 +37,7 @@ pub use seccomp::{Filter, seccomp_load, seccomp_load_with_listener};
 pub use signals::{next_signal, signal_descriptor};
 pub use thread::{
     get_personality, ioprio_get, ioprio_set, is_single_threaded, prlimit, set_child_subreaper, set_dumpable,
-    set_no_new_privs, set_parent_death_signal, set_personality, set_process_name, unshare,
+    set_no_new_privs, set_parent_death_signal, set_personality, set_process_name, unshare, unshare_fs,
 };
 pub use tty::tty_peer;
 pub(crate) use tty::unlock_tty;

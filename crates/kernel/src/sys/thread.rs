@@ -25,8 +25,15 @@ pub fn unshare(namespaces: Namespaces) -> Result<()> {
     raw_unshare(namespaces.bits()).blame_with("unshare(2)", || format!("{namespaces} namespaces"))
 }
 
+/// Gives the calling thread a root, a working directory and a umask of its own, as entering a mount namespace needs
+/// it in a process with several threads.
+#[doc(alias = "CLONE_FS")]
+pub fn unshare_fs() -> Result<()> {
+    raw_unshare(libc::CLONE_FS.cast_unsigned()).blame("unshare(2)", "CLONE_FS")
+}
+
 pub(super) fn raw_unshare(flags: u32) -> io::Result<()> {
-    // SAFETY: one number; only CLONE_NEW* bits come here, never CLONE_FILES, so no descriptor changes its meaning.
+    // SAFETY: one number; only CLONE_NEW* bits and CLONE_FS come here, never CLONE_FILES, so no descriptor changes its meaning.
     checked(unsafe { libc::unshare(flags.cast_signed()) }.into()).map(drop)
 }
 
