@@ -99,6 +99,10 @@ fn persistent_guest(mode: Mode) {
     guest.vserver(&["status"]).ok().says("at context '105'");
     guest.vserver(&["exec", "true"]).ok();
     assert!(guest.is_running());
+    // PID 1 once spun, as a second of 10^9 nanoseconds is none.
+    guest
+        .sh("sleep 0.3; for i in 1 2 3; do cut -d' ' -f3 /proc/1/stat; sleep 0.1; done")
+        .says_exactly("S\nS\nS\n");
     guest.stop();
 }
 

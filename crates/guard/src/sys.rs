@@ -201,7 +201,8 @@ pub fn poll_now(fds: &mut [PollFd]) -> isize {
 }
 
 pub fn sleep_milliseconds(milliseconds: u32) {
-    let duration = [0u64, u64::from(milliseconds) * 1_000_000];
+    // Nanoseconds of a whole second are EINVAL.
+    let duration = [u64::from(milliseconds / 1000), u64::from(milliseconds % 1000) * 1_000_000];
     // SAFETY: a timespec of two words, read by the kernel; no remainder is asked for.
     unsafe { call(number::NANOSLEEP, [duration.as_ptr() as usize, 0, 0, 0, 0, 0]) };
 }
