@@ -319,21 +319,34 @@ fn record_dies(mode: Mode) {
     works(&guest);
 }
 
+/// As after a reboot of the host, and as by a cleaner with too wide a pattern while the guest runs on.
 fn run_is_wiped(mode: Mode) {
     let guest = seasoned(mode);
     for next in ["start", "stop"] {
-        guest.start();
-        for directory in ["/run/vservers", "/run/vservers.rev", "/run/vserver"] {
-            host("rm", &["-rf", directory]).ok();
+        for reboot in [false, true] {
+            guest.start();
+            let (_, before) = record(&guest);
+            if reboot {
+                // Guard first: it would clean up.
+                kill(&guest, "guard");
+                kill(&guest, "init");
+                while guest.is_running() {
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+            for directory in ["/run/vservers", "/run/vservers.rev", "/run/vserver"] {
+                host("rm", &["-rf", directory]).ok();
+            }
+            guest.vserver(&["running"]).code(i32::from(reboot));
+            drop(guest.vserver(&[next]));
+            if next == "start" {
+                let (_, after) = record(&guest);
+                assert_eq!(reboot, before["init"] != after["init"], "the guest was started over");
+                works(&guest);
+            }
+            guest.vserver(&["running"]).code(1);
+            nothing_left(&guest);
         }
-        guest.vserver(&["running"]).code(1);
-        drop(guest.vserver(&[next]));
-        if next == "start" {
-            assert!(guest.is_running());
-            works(&guest);
-        }
-        guest.vserver(&["running"]).code(1);
-        nothing_left(&guest);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Names begin with the row of the acceptance table that a trial shows. How trials live: the harness's documentation.
 
+mod adoption;
 mod adversity;
 mod building;
 mod death;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         rights::specs(),
         mounts::specs(),
         hooks::specs(),
+        adoption::specs(),
         adversity::specs(),
         styles::specs(),
         escape::specs(),

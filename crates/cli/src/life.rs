@@ -91,7 +91,7 @@ pub fn plan(layout: &Layout, guest: &GuestDir, ask: &StartAsk, json: bool) -> Re
 
 /// Stops the guest; a guest that does not run is only cleaned up.
 pub fn stop(layout: &Layout, guest: &GuestDir) -> Result<Exit, Failure> {
-    match stop::stop(layout, &guest.name, &mut report::say)? {
+    match stop::stop(layout, &guest.name, &guest.dir, &mut report::say)? {
         stop::Outcome::Stopped => {}
         stop::Outcome::NotRunning => report::say(&format!("vserver '{}' is not running", guest.shown())),
     }

@@ -12,11 +12,11 @@ use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::{Fault, uts};
 use vserver_model::{GuestName, Layout};
 use vserver_run::record::{self, Record};
-use vserver_run::{enter, vmount};
+use vserver_run::{adopt, enter, vmount};
 
 use crate::applet::vuname::chain;
 use crate::guests::GuestDir;
-use crate::report::{Exit, Failure};
+use crate::report::{self, Exit, Failure};
 
 /// A running context, as its record tells.
 #[derive(Clone, Debug)]
@@ -56,8 +56,13 @@ pub fn all(layout: &Layout) -> Vec<Running> {
     record::all(layout).into_iter().map(Running::from).collect()
 }
 
-/// The guest's running context, if it runs.
+/// The guest's running context, if it runs. What it has lost of ours meanwhile (its guard, its record) is put right.
 pub fn of(layout: &Layout, guest: &GuestDir) -> Option<Running> {
+    adopt::running(layout, &guest.name, &guest.dir, &mut report::say).map(Running::from)
+}
+
+/// The same as the record has it, for those who look at many guests.
+pub fn recorded(layout: &Layout, guest: &GuestDir) -> Option<Running> {
     record::running(layout, &guest.name).map(Running::from)
 }
 

@@ -6,6 +6,9 @@ use crate::sys::PollFd;
 use crate::{Arguments, fd, sys};
 
 const POLLIN: i16 = 1;
+/// `si_code` of a child that called exit, and of one that a signal ended.
+const CLD_EXITED: i32 = 1;
+const CLD_KILLED: i32 = 2;
 /// The console log is renamed and begun anew when it has grown to this many bytes: the last 256 to 512 KiB are kept.
 const LOG_LIMIT: usize = 256 * 1024;
 
@@ -16,7 +19,7 @@ const LOG_LIMIT: usize = 256 * 1024;
 /// It has to survive anything: every failure but the end of the guest is passed over.
 pub fn run(arguments: &Arguments) -> ! {
     sys::set_name(c"vserver-guard");
-    for descriptor in [fd::ANSWER, fd::TOOL, fd::CONSOLE, fd::LOG_DIRECTORY, fd::INIT] {
+    for descriptor in [fd::STAT, fd::TOOL, fd::CONSOLE, fd::LOG_DIRECTORY, fd::INIT] {
         sys::set_cloexec(descriptor);
     }
     let mut log = Log::open(arguments);
@@ -27,10 +30,17 @@ pub fn run(arguments: &Arguments) -> ! {
         PollFd { fd: -1, events: POLLIN, revents: 0 },
     ];
     let mut ended = false;
+    let mut glimpse = None;
     // A guest that ends while the tool still waits for its command is the tool's affair, unless the tool dies, too.
     while !ended || watched[1].fd >= 0 {
         if sys::poll(&mut watched) < 0 {
             continue;
+        }
+        if watched[0].fd >= 0 && watched[0].revents != 0 {
+            // Before anything else: the host's init may be about to collect a process that is not our child.
+            glimpse = status_of_zombie();
+            ended = true;
+            watched[0].fd = -1;
         }
         if watched[1].fd >= 0 && watched[1].revents != 0 {
             sys::close(fd::HOLD);
@@ -45,19 +55,42 @@ pub fn run(arguments: &Arguments) -> ! {
             // Not expected, as we hold the other side open; never spin.
             watched[2].fd = -1;
         }
-        if watched[0].fd >= 0 && watched[0].revents != 0 {
-            ended = true;
-            watched[0].fd = -1;
-        }
     }
     log.copy_rest();
-    finish(arguments, sys::wait_pidfd(fd::INIT))
+    // Not our child when a later guard adopted the guest: then what was seen of it counts, or nobody knows.
+    finish(arguments, sys::wait_pidfd(fd::INIT).ok().or(glimpse).unwrap_or((0, 0)))
+}
+
+/// How the guest's first process has ended, as `si_code` and `si_status`, by the last field of `/proc/PID/stat`
+/// (`proc_pid_stat(5)`): for a process that is not our child, and only until its parent has collected it. A pidfd tells
+/// it later as well (Linux 6.15), but not what reboot(2) was asked for.
+fn status_of_zombie() -> Option<(i32, i32)> {
+    let mut buffer = [0u8; 1024];
+    let count = usize::try_from(sys::read(fd::STAT, &mut buffer)).ok()?;
+    let line = buffer.get(..count)?;
+    let mut end = count;
+    while end > 0 && !line.get(end - 1)?.is_ascii_digit() {
+        end -= 1;
+    }
+    let (mut status, mut scale, mut at) = (0i32, 1i32, end);
+    while at > 0 && line.get(at - 1)?.is_ascii_digit() {
+        at -= 1;
+        status = status.wrapping_add(scale.wrapping_mul(i32::from(*line.get(at)? - b'0')));
+        scale = scale.wrapping_mul(10);
+    }
+    // The name in parentheses may hold anything: the state stands behind the last one.
+    while at > 0 && *line.get(at - 1)? != b')' {
+        at -= 1;
+    }
+    if !matches!(*line.get(at + 1)?, b'Z' | b'X') {
+        return None;
+    }
+    let (signal, code) = (status & 0x7f, status >> 8 & 0xff);
+    Some(if signal == 0 { (CLD_EXITED, code) } else { (CLD_KILLED, signal) })
 }
 
 /// Hands over to the tool, by its path (a newer one may be there) or by the descriptor opened at the start.
-fn finish(arguments: &Arguments, ended: Result<(i32, i32), isize>) -> ! {
-    // Not our child when a later guard adopted the guest: then nobody knows how it ended.
-    let (code, status) = ended.unwrap_or((0, 0));
+fn finish(arguments: &Arguments, (code, status): (i32, i32)) -> ! {
     let (mut code_text, mut status_text) = ([0u8; 12], [0u8; 12]);
     let mut words: [*const u8; 16] = [ptr::null(); 16];
     let mut count = 0;

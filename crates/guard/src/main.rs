@@ -22,6 +22,9 @@ mod sys;
 mod fd {
     /// Answers to the tool: four bytes kind and number for each event, closed by a successful exec.
     pub const ANSWER: i32 = 3;
+    /// guard, where other roles have their answers: `/proc/PID/stat` of the guest's first process, for a guard that is
+    /// not its parent; else the null device.
+    pub const STAT: i32 = ANSWER;
     /// guard: pidfd of the guest's first process.
     pub const INIT: i32 = 4;
     /// guard: master side of the guest's console.

@@ -26,8 +26,10 @@ use serde::{Deserialize, Serialize};
 use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
+use vserver_kernel::pty::Pty;
 use vserver_kernel::sys::{self, CloneArgs, Forked};
 use vserver_kernel::{Fault, caps, mount, oom, rlimit, sched};
+use vserver_model::{GuestName, Layout};
 use vserver_plan::step::{First, Program};
 
 use crate::failure::{Doing, Failure};
@@ -245,7 +247,7 @@ fn read_report(answers: &mut OwnedFd, length: i32) -> Failure {
 /// it, and whoever is further down is taken for a guest's.
 ///
 /// Nothing: another init, no visible cgroup2, or a refusal. Guests do not need their guards to live.
-fn shelter(hierarchies: &Hierarchies) -> Option<OwnedFd> {
+pub(crate) fn shelter(hierarchies: &Hierarchies) -> Option<OwnedFd> {
     if !Path::new("/run/systemd/system").is_dir() {
         return None;
     }
@@ -281,7 +283,17 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
         failed("become the guard", &fault);
     }
     write_all(&pipes.report.1, &pid.to_ne_bytes());
-    match become_guard(site, image, &pipes, &pidfd) {
+    let watch = Watch {
+        layout: site.layout,
+        name: &site.guest.name,
+        dir: &site.guest.dir,
+        outside: site.outside.as_fd(),
+        console: site.dev.as_ref().map(|dev| &dev.console),
+        hold: pipes.hold.0.as_fd(),
+        init: pidfd.as_fd(),
+        stat: None,
+    };
+    match become_guard(&watch, image) {
         Ok(never) => match never {},
         // The guest does not need a guard to live; the next command finds that it has none.
         Err(_) => sys::exit_now(1),
@@ -321,18 +333,30 @@ fn restore_root() -> Result<(), Fault> {
     caps::raise_effective()
 }
 
+/// What a guard is given.
+pub(crate) struct Watch<'a> {
+    pub layout: &'a Layout,
+    pub name: &'a GuestName,
+    pub dir: &'a Path,
+    /// The mount namespace of whoever started the guest: the guard lives there, and holds the one it comes from as the
+    /// guest's host view.
+    pub outside: BorrowedFd<'a>,
+    /// The guest's console, if it has one.
+    pub console: Option<&'a Pty>,
+    /// End of file: the guard reads the console, and answers for the guest's end.
+    pub hold: BorrowedFd<'a>,
+    /// Pidfd of the guest's first process.
+    pub init: BorrowedFd<'a>,
+    /// `/proc/PID/stat` of the first process if it is not a child of this process.
+    pub stat: Option<BorrowedFd<'a>>,
+}
+
 /// Becomes the guard program. Returns only on failure.
-fn become_guard(
-    site: &Site<'_>,
-    image: &OwnedFd,
-    pipes: &Pipes,
-    init: &OwnedFd,
-) -> Result<std::convert::Infallible, Fault> {
-    let dev = site.dev.as_ref().ok_or_else(|| Fault::from_errno("open", "the console", libc::EBADF))?;
+pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::convert::Infallible, Fault> {
     let view = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;
-    let state = record::state_dir(site.layout, &site.guest.name);
+    let state = record::state_dir(watch.layout, watch.name);
     let log = mount::open_directory(&state)?;
-    ns::enter_one(site.outside.as_fd(), Namespaces::MOUNT)?;
+    ns::enter_one(watch.outside, Namespaces::MOUNT)?;
     rustix::process::chdir("/").map_err(|errno| Fault::new("chdir(2)", "/", errno))?;
     let tool_path =
         std::env::current_exe().map_err(|error| Fault::new("readlink(2)", "/proc/self/exe", error))?;
@@ -342,24 +366,28 @@ fn become_guard(
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Fault::new("open(2)", "/dev/null", errno))?;
     let image = high(image.as_fd())?;
+    let null = null.as_fd();
+    // A console that is not there reads as one that is over.
+    let (master, slave) =
+        watch.console.map_or((null, null), |console| (console.master.as_fd(), console.terminal.as_fd()));
     sys::place(&[
-        (null.as_fd(), 0),
-        (null.as_fd(), 1),
-        (null.as_fd(), 2),
-        (null.as_fd(), fd::ANSWER),
-        (init.as_fd(), fd::INIT),
-        (dev.console.master.as_fd(), fd::CONSOLE),
-        (pipes.hold.0.as_fd(), fd::HOLD),
+        (null, 0),
+        (null, 1),
+        (null, 2),
+        (watch.stat.unwrap_or(null), fd::STAT),
+        (watch.init, fd::INIT),
+        (master, fd::CONSOLE),
+        (watch.hold, fd::HOLD),
         (view.as_fd(), fd::HOST_VIEW),
         (log.as_fd(), fd::LOG_DIRECTORY),
         (tool.as_fd(), fd::TOOL),
-        (dev.console.terminal.as_fd(), fd::CONSOLE_SLAVE),
+        (slave, fd::CONSOLE_SLAVE),
     ])?;
     let mut words: Vec<OsString> = ["guard", "console", "console.old"].map(OsString::from).to_vec();
     words.push(tool_path.into_os_string());
     words.extend(["vserver", "--guest-ended"].map(OsString::from));
-    words.push(site.guest.name.as_os_str().to_owned());
-    words.push(site.guest.dir.as_os_str().to_owned());
+    words.push(watch.name.as_os_str().to_owned());
+    words.push(watch.dir.as_os_str().to_owned());
     Err(helper::execute(image.as_fd(), words, &environment_of_the_guard()))
 }
 

@@ -19,6 +19,8 @@ pub const DESCRIPTORS: i32 = 11;
 pub mod fd {
     /// Answers to the tool.
     pub const ANSWER: i32 = 3;
+    /// guard: `/proc/PID/stat` of a first process that is not its child.
+    pub const STAT: i32 = ANSWER;
     /// guard: pidfd of the guest's first process.
     pub const INIT: i32 = 4;
     /// guard: master side of the console.

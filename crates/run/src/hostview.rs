@@ -104,7 +104,7 @@ pub fn enter(record: &Record) -> Result<(), Failure> {
 
 /// A host view for a guest whose guard is gone: a copy of the host's mounts with the guest's own tree put over its
 /// root directory.
-fn rebuild(record: &Record) -> Result<(), Failure> {
+pub(crate) fn rebuild(record: &Record) -> Result<(), Failure> {
     let pidfd = record.init.open().doing(|| "look for the guest's init".into())?;
     let pidfd = pidfd.ok_or_else(|| Failure::new("the guest has ended"))?;
     let outside = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;

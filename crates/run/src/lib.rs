@@ -9,12 +9,14 @@
 //! | [`scripts`] | hooks |
 //! | [`record`] | what a start did, in `/run/vservers`; who is running |
 //! | [`stop`] | stop, and the clean-up after a guest that ended by itself or whose tool was killed |
+//! | [`adopt`] | guests that lost their guard or their record while they were running |
 //! | [`vmount`] | mounts made in a running guest from outside |
 //! | [`enter`] | a program inside a running guest, always with the guest's own rights |
 //! | [`helper`] | the tiny static program, and how it is executed |
 //!
 //! Nothing here decides: choices were made in `vserver-plan`.
 
+pub mod adopt;
 pub mod console;
 pub mod dev;
 pub mod enter;

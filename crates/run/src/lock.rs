@@ -20,22 +20,33 @@ pub struct Lock {
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
 impl Lock {
-    /// Takes the lock, or tells `waiting` once and waits for it.
-    ///
-    /// # Errors
-    /// The lock file cannot be made, or `patience` is over (L2: the original went on without the lock).
-    pub fn take(path: &Path, patience: Duration, waiting: impl FnOnce()) -> Result<Self, Failure> {
+    /// Takes the lock if nobody has it. `None`: somebody has, or it cannot be had (no right, no room).
+    pub fn try_take(path: &Path) -> Option<Self> {
+        let file = Self::open(path).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(Self { _file: file })
+    }
+
+    fn open(path: &Path) -> Result<File, Failure> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).doing(|| format!("make {}", directory.display()))?;
         }
-        let file = OpenOptions::new()
+        OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
-            .doing(|| format!("open the lock {}", path.display()))?;
+            .doing(|| format!("open the lock {}", path.display()))
+    }
+
+    /// Takes the lock, or tells `waiting` once and waits for it.
+    ///
+    /// # Errors
+    /// The lock file cannot be made, or `patience` is over (L2: the original went on without the lock).
+    pub fn take(path: &Path, patience: Duration, waiting: impl FnOnce()) -> Result<Self, Failure> {
+        let file = Self::open(path)?;
         let until = Instant::now() + patience;
         let mut waiting = Some(waiting);
         loop {

@@ -194,6 +194,9 @@ impl Record {
     /// The reverse link is made exclusively: of two guests with one number that start at once, one gets it.
     fn claim_number(&self, layout: &Layout) -> Result<(), Failure> {
         let link = layout.rev_link_of(self.xid);
+        if fs::read_link(&link).is_ok_and(|target| target == self.dir) {
+            return Ok(());
+        }
         let made = symlink(&self.dir, &link);
         if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
             if let Some(other) = by_xid(layout, self.xid.get()).filter(|other| other.name != self.name) {
@@ -236,13 +239,30 @@ pub fn number_in_use(dir: &Path, other: &Record) -> Failure {
 /// A file below `/run` cannot be removed.
 pub fn remove_state(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
     let directory = state_dir(layout, name);
+    remove_odd(layout, name)?;
     for file in ["console.old", "console", "record.new", "record"] {
         remove_if_there(&directory.join(file))?;
     }
-    match fs::remove_dir(&directory) {
+    // Whatever else got in there goes with it.
+    match fs::remove_dir_all(&directory) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).doing(|| format!("remove {}", directory.display())),
+    }
+}
+
+/// Removes what stands in the way of writing a record anew: anything but a file in its place.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_odd(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
+    let path = record_path(layout, name);
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => {
+            fs::remove_dir_all(&path).doing(|| format!("remove {}", path.display()))
+        }
+        Ok(found) if !found.is_file() => remove_if_there(&path),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

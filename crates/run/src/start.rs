@@ -25,7 +25,7 @@ use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
 use crate::site::{Groups, Site};
 use crate::undo::Undo;
-use crate::{dev, first, fstab, hostview, look, prepare, stop, virtualtree};
+use crate::{adopt, dev, first, fstab, hostview, look, prepare, stop, virtualtree};
 
 /// What became of a start.
 #[derive(Debug)]
@@ -113,15 +113,28 @@ pub fn start(
 ) -> Result<Outcome, Failure> {
     let lock = take_lock(layout, name, say)?;
     wait_if_ending(layout, name)?;
-    match record::state(layout, name) {
-        State::Running(record) => return Ok(Outcome::AlreadyRunning(record)),
+    let state = record::state(layout, name);
+    if let State::Running(record) = state {
+        return already_running(layout, *record, say);
+    }
+    if let Some(record) = adopt::unrecorded(layout, name, dir)? {
+        return already_running(layout, record, say);
+    }
+    match state {
         State::Ended(record) => {
             stop::clean_up(layout, &record, stop::Hooks::Run).map_err(stop::Problems::whole)?;
         }
         State::Broken { .. } => record::remove_unreadable(layout, name)?,
-        State::Stopped => {}
+        State::Stopped | State::Running(_) => {}
     }
     start_locked(layout, name, dir, ask, lock, say).map(|record| Outcome::Started(Box::new(record)))
+}
+
+/// What the guest has lost meanwhile is put right.
+fn already_running(layout: &Layout, record: Record, say: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+    record.write(layout)?;
+    virtualtree::write(layout, &record)?;
+    Ok(Outcome::AlreadyRunning(Box::new(adopt::with_guard(layout, record, say))))
 }
 
 /// A guest that has just been killed still has its first process for a moment: it does not count as running.
@@ -466,44 +479,62 @@ fn write_record(site: &mut Site<'_>, undo: &mut Undo) -> Result<(), Failure> {
 }
 
 fn record_of(site: &Site<'_>) -> Result<Record, Failure> {
-    let Site { guest, plan, tree, .. } = site;
     let process = site.first.as_ref().ok_or_else(|| Failure::new("the guest has no first process yet"))?;
-    let first = plan.steps.iter().find_map(|step| match step {
-        Step::First(first) => Some(first),
-        _ => None,
-    });
-    let first = first.ok_or_else(|| Failure::new("the plan makes no process"))?;
-    let group = site.group.as_ref().map(|groups| groups.outer.name().to_string_lossy().into_owned());
-    Ok(Record {
-        format: record::FORMAT,
-        name: guest.name.clone(),
-        display_name: guest
-            .display_name
-            .as_ref()
-            .map_or_else(|| guest.name.as_os_str().to_owned(), |name| name.value.clone()),
-        xid: plan.xid,
-        dir: guest.dir.clone(),
-        root: tree.root.clone(),
-        mode: plan.mode,
-        init: process.id,
-        guard: process.guard,
-        init_mode: first.program.init,
-        time: first.time,
-        group: group.unwrap_or_default(),
-        started: record::now(),
-        boot: record::boot_id(),
-        rights: first.rights.clone(),
-        ending: plan.ending.clone(),
-        private: vserver_plan::start::has_flag(guest, "private"),
-        shell: guest.shell.as_ref().map(|shell| shell.value.clone()),
-        vlogin_disabled: guest.vlogin_disabled,
-        flags: guest.cflags.bits.apply_on(flags::DEFAULT_CFLAGS.0),
-        run_file: guest
-            .run
-            .as_ref()
-            .map_or_else(|| site.layout.run_file_of(&guest.name), |run| run.value.clone()),
-        tty: guest.init.tty.clone(),
-    })
+    let made = Made { guest: site.guest, plan: site.plan, root: &site.tree.root };
+    made.record(site.layout, process.id, process.guard)
+}
+
+/// What a record is made of, beside the processes.
+pub(crate) struct Made<'a> {
+    pub guest: &'a Guest,
+    pub plan: &'a Plan,
+    pub root: &'a Path,
+}
+
+impl Made<'_> {
+    /// The record of a guest that was started by this plan just now.
+    pub fn record(&self, layout: &Layout, init: ProcessId, guard: ProcessId) -> Result<Record, Failure> {
+        let Self { guest, plan, root } = self;
+        let first = plan.steps.iter().find_map(|step| match step {
+            Step::First(first) => Some(first),
+            _ => None,
+        });
+        let first = first.ok_or_else(|| Failure::new("the plan makes no process"))?;
+        let group = plan.steps.iter().find_map(|step| match step {
+            Step::Group { path, .. } => Some(path.clone()),
+            _ => None,
+        });
+        Ok(Record {
+            format: record::FORMAT,
+            name: guest.name.clone(),
+            display_name: guest
+                .display_name
+                .as_ref()
+                .map_or_else(|| guest.name.as_os_str().to_owned(), |name| name.value.clone()),
+            xid: plan.xid,
+            dir: guest.dir.clone(),
+            root: root.to_path_buf(),
+            mode: plan.mode,
+            init,
+            guard,
+            init_mode: first.program.init,
+            time: first.time,
+            group: group.unwrap_or_default(),
+            started: record::now(),
+            boot: record::boot_id(),
+            rights: first.rights.clone(),
+            ending: plan.ending.clone(),
+            private: vserver_plan::start::has_flag(guest, "private"),
+            shell: guest.shell.as_ref().map(|shell| shell.value.clone()),
+            vlogin_disabled: guest.vlogin_disabled,
+            flags: guest.cflags.bits.apply_on(flags::DEFAULT_CFLAGS.0),
+            run_file: guest
+                .run
+                .as_ref()
+                .map_or_else(|| layout.run_file_of(&guest.name), |run| run.value.clone()),
+            tty: guest.init.tty.clone(),
+        })
+    }
 }
 
 /// Style sysv: the command runs in the foreground; its end decides whether the guest stands.

@@ -20,7 +20,7 @@ use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::{hostview, start, virtualtree};
+use crate::{adopt, hostview, start, virtualtree};
 
 /// What became of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,25 +70,36 @@ impl Problems {
 ///
 /// # Errors
 /// Processes remain, or something could not be taken down.
-pub fn stop(layout: &Layout, name: &GuestName, say: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+pub fn stop(
+    layout: &Layout,
+    name: &GuestName,
+    dir: &Path,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome, Failure> {
     let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {
         say(&format!("another command is working on '{}': waiting for it", name.display()));
     })?;
-    match record::state(layout, name) {
-        State::Running(record) => {
-            stop_running(layout, &record, say).map_err(Problems::whole)?;
-            Ok(Outcome::Stopped)
-        }
-        State::Ended(record) => {
-            clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
-            Ok(Outcome::NotRunning)
-        }
-        State::Broken { .. } | State::Stopped => {
-            let killed = remove_unrecorded(layout, &format!("{}/{}", layout.cgroup_top, name.display()))?;
-            record::remove_unreadable(layout, name)?;
-            Ok(if killed { Outcome::Stopped } else { Outcome::NotRunning })
-        }
+    let state = record::state(layout, name);
+    if let State::Running(record) = state {
+        stop_running(layout, &record, say).map_err(Problems::whole)?;
+        return Ok(Outcome::Stopped);
     }
+    match adopt::unrecorded(layout, name, dir) {
+        Ok(Some(record)) => {
+            stop_running(layout, &record, say).map_err(Problems::whole)?;
+            return Ok(Outcome::Stopped);
+        }
+        Ok(None) => {}
+        // It is to end: if not by its own scripts, which nobody can tell, then without them.
+        Err(failure) => say(&format!("warning: {}", start::in_one_line(&failure))),
+    }
+    if let State::Ended(record) = state {
+        clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
+        return Ok(Outcome::NotRunning);
+    }
+    let killed = remove_unrecorded(layout, &format!("{}/{}", layout.cgroup_top, name.display()))?;
+    record::remove_unreadable(layout, name)?;
+    Ok(if killed { Outcome::Stopped } else { Outcome::NotRunning })
 }
 
 fn stop_running(layout: &Layout, record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Problems> {

@@ -2,13 +2,15 @@
 
 use crate::{leak, place, trial};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
-use rustix::process::{WaitOptions, getpid, wait};
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, getpid, wait, waitid};
 use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
 /// Directories of the host that every trial has for itself, and what they are called in the trial's directory.
 const PRIVATE: &[(&str, &str)] =
@@ -88,15 +90,31 @@ pub(crate) fn play_part(name: &str, wanted: &[&str], body: impl FnOnce() + panic
 }
 
 /// Starts the body and reaps, as PID 1 must, until it has ended; tells whether it ended well.
+///
+/// Like systemd, which reads about a process before it collects it, this takes its time with the first process of a
+/// guest: a guard that is not its parent can see how it ended for as long as it is a zombie.
 fn run_body() -> io::Result<bool> {
     let child = Command::new(env::current_exe()?).spawn()?;
     loop {
+        waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        if first_of_a_guest_has_ended() {
+            thread::sleep(Duration::from_millis(50));
+        }
         if let Some((pid, status)) = wait(WaitOptions::empty())?
             && u32::try_from(pid.as_raw_nonzero().get()).is_ok_and(|pid| pid == child.id())
         {
             return Ok(status.exit_status() == Some(0));
         }
     }
+}
+
+fn first_of_a_guest_has_ended() -> bool {
+    fs::read_dir("/proc").into_iter().flatten().flatten().any(|process| {
+        let status = fs::read_to_string(process.path().join("status")).unwrap_or_default();
+        let of = |label| status.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
+        let mut numbers = of("NSpid:").split_whitespace();
+        of("State:").trim_start().starts_with('Z') && numbers.nth(1) == Some("1") && numbers.next().is_none()
+    })
 }
 
 fn furnish(name: &str) -> Result<(), String> {

@@ -52,8 +52,11 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     if !call.globals.silent && !confirmed(call, &doomed)? {
         return Ok(Exit::Code(2));
     }
-    // Also what a guest that ended by itself has left: its record would be the last thing that names it.
-    if !matches!(record::state(&call.layout, &call.guest().name), State::Stopped) {
+    // Also what a guest that ended by itself has left: its record would be the last thing that names it. Also one that
+    // runs although its record is lost.
+    if running::of(&call.layout, call.guest()).is_some()
+        || !matches!(record::state(&call.layout, &call.guest().name), State::Stopped)
+    {
         life::stop(&call.layout, call.guest())?;
     }
     // Nobody may start it again while it is being removed.

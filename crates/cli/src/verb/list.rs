@@ -71,7 +71,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 
 fn describe(call: &Call, guest: &GuestDir) -> Line {
     let marks = vserver_config::marks(&call.layout, &guest.name);
-    let running = running::of(&call.layout, guest);
+    let running = running::recorded(&call.layout, guest);
     let root = std::fs::read_link(guest.dir.join("vdir")).ok();
     Line {
         name: guest.shown(),
