@@ -6,6 +6,7 @@
 
 pub mod asm;
 pub mod device;
+pub mod network;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -34,11 +35,7 @@ impl Program {
 
     /// A name for the content: the same for the same instructions, and practically only for them.
     pub fn content_name(&self) -> String {
-        // FNV-1a with 128 bits: the rules come from the administrator, nobody looks for collisions.
-        let bytes = self.instructions.iter().flat_map(|instruction| instruction.to_le_bytes());
-        let hash = bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
-            (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b)
-        });
+        let hash = fnv(self.instructions.iter().flat_map(|instruction| instruction.to_le_bytes()));
         let kind = match self.kind {
             BpfProgramKind::CgroupDevice => "device".to_owned(),
             BpfProgramKind::Raw { program_type, attach_type, btf_id } => {
@@ -73,6 +70,13 @@ impl Program {
         sys::bpf_object_pin(loaded.fd.as_fd(), &path).ok();
         Ok(loaded)
     }
+}
+
+/// FNV-1a with 128 bits: what is hashed comes from the administrator or from us, nobody looks for collisions.
+fn fnv(bytes: impl IntoIterator<Item = u8>) -> u128 {
+    bytes.into_iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b)
+    })
 }
 
 /// `None`: the limit could not be raised, so that trying again would change nothing.

@@ -1,5 +1,11 @@
 //! `bpf(2)`: load, attach, detach, pin and get programs.
 
+mod link;
+mod map;
+
+pub use link::{bpf_link_attach, bpf_program_by_id, bpf_program_hold, bpf_program_info, bpf_programs_of};
+pub use map::{BpfMap, BpfMapKind, BpfMapSpec, BpfUpdate, bpf_types_load};
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -14,6 +20,7 @@ const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_ATTACH: libc::c_int = 8;
 const BPF_PROG_DETACH: libc::c_int = 9;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 /// Programs of parent groups, and others of this group, run too and all must agree.
 const BPF_F_ALLOW_MULTI: u32 = 2;
 
@@ -40,6 +47,11 @@ impl BpfProgramKind {
             Self::CgroupDevice => (15, 6),
             Self::Raw { program_type, attach_type, .. } => (program_type, attach_type),
         }
+    }
+
+    /// `enum bpf_attach_type`
+    pub fn attach_type(self) -> u32 {
+        self.numbers().1
     }
 
     /// The id of the kernel function that the program is for.
@@ -108,12 +120,58 @@ struct ObjectAttr {
     file_flags: u32,
 }
 
+/// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// A name as the kernel keeps it: 15 bytes and a NUL.
+fn object_name(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(name.bytes().take(15)) {
+        *to = from;
+    }
+    bytes
+}
+
+/// Asks the kernel about an object; it writes no more than `info` holds.
+///
+/// # Safety
+/// `T` begins like the structure that the kernel has for this kind of object, any bytes are a value of it, and the
+/// pointers in it are good for what the kernel writes there.
+unsafe fn information<T>(object: BorrowedFd<'_>, info: &mut T) -> Result<()> {
+    let attr = InfoAttr {
+        bpf_fd: object.as_raw_fd().cast_unsigned(),
+        info_len: u32::try_from(size_of::<T>()).expect("a small structure"),
+        info: std::ptr::from_mut(info) as u64,
+    };
+    // SAFETY: the structure of this command; `info` is writable for `info_len` bytes and outlives the call; the caller
+    // answers for what is in it.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) }
+        .map(drop)
+        .blame_with("bpf(2) BPF_OBJ_GET_INFO_BY_FD", || described(object))
+}
+
 /// # Safety
 /// `attr` is the structure of this command, and the pointers in it are good for what the command does.
 unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is initialised, borrowed for the call and as long as the size we pass; the caller answers for
     // the command and the pointers inside.
     checked(unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) })
+}
+
+/// The same for a command that answers in its structure.
+///
+/// # Safety
+/// As [`bpf`].
+unsafe fn bpf_mut<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is initialised, borrowed mutably for the call and as long as the size we pass; the caller answers
+    // for the command and the pointers inside.
+    checked(unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) })
 }
 
 /// Loads a program of eBPF instructions (8 bytes each, in the machine's byte order), GPL-compatible licence.
@@ -123,16 +181,12 @@ unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<libc::c_long> {
 #[doc(alias = "BPF_PROG_LOAD")]
 pub fn bpf_load(kind: BpfProgramKind, name: &str, instructions: &[u64]) -> Result<OwnedFd> {
     let (prog_type, expected_attach_type) = kind.numbers();
-    let mut prog_name = [0; 16];
-    for (to, from) in prog_name.iter_mut().zip(name.bytes().take(15)) {
-        *to = from;
-    }
     let mut attr = LoadAttr {
         prog_type,
         insn_cnt: u32::try_from(instructions.len()).expect("a program has at most a million instructions"),
         insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
-        prog_name,
+        prog_name: object_name(name),
         expected_attach_type,
         attach_btf_id: kind.btf_id(),
         ..LoadAttr::default()
@@ -143,9 +197,9 @@ pub fn bpf_load(kind: BpfProgramKind, name: &str, instructions: &[u64]) -> Resul
         // SAFETY: BPF_PROG_LOAD returned a fresh descriptor.
         Ok(fd) => Ok(unsafe { new_fd(fd) }),
         Err(error) => {
-            let mut log = vec![0_u8; 64 * 1024];
+            let mut log = vec![0_u8; 1024 * 1024];
             attr.log_level = 1;
-            attr.log_size = u32::try_from(log.len()).expect("64 KiB");
+            attr.log_size = u32::try_from(log.len()).expect("1 MiB");
             attr.log_buf = log.as_mut_ptr() as u64;
             // SAFETY: as above, and the log buffer is writable for `log_size` bytes and outlives the call. Loaded
             // again for the text only; should it work this time, the descriptor is good as well.

@@ -18,7 +18,11 @@ mod signals;
 mod thread;
 mod tty;
 
-pub use bpf::{BpfAttach, BpfProgramKind, bpf_attach, bpf_detach, bpf_load, bpf_object_get, bpf_object_pin};
+pub use bpf::{
+    BpfAttach, BpfMap, BpfMapKind, BpfMapSpec, BpfProgramKind, BpfUpdate, bpf_attach, bpf_detach,
+    bpf_link_attach, bpf_load, bpf_object_get, bpf_object_pin, bpf_program_by_id, bpf_program_hold,
+    bpf_program_info, bpf_programs_of, bpf_types_load,
+};
 pub use descriptors::place;
 pub use ids::{
     CapabilitySets, capget, capset, clear_ambient, drop_bounding, in_bounding, set_fs_gid, set_fs_uid,

@@ -1,0 +1,178 @@
+//! The maps that the programs of all guests share.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::rules::{address_bytes, at};
+use crate::Result;
+use crate::bpf::asm::MapNumber;
+use crate::sys::{self, BpfMap, BpfMapKind, BpfMapSpec};
+
+/// Each guest's configuration: the value belongs to the cgroup and goes with it.
+pub(super) const CONFIG: MapNumber = MapNumber(0);
+/// Which addresses and networks each guest has, see [`key`].
+pub(super) const ADDRESSES: MapNumber = MapNumber(1);
+/// The same in the administrator's order. No program reads it.
+pub(super) const LISTS: MapNumber = MapNumber(2);
+/// What is known of a socket: [`mark`].
+pub(super) const SOCKETS: MapNumber = MapNumber(3);
+
+/// Bits of a socket's value in [`SOCKETS`].
+pub(super) mod mark {
+    /// Was bound to any address of IPv4, and really is at the first one.
+    pub const ANY_4: u32 = 1;
+}
+
+const NO_PREALLOC: u32 = 1;
+/// Buckets are 16 bytes each; more entries only make the lists of buckets longer.
+const ENTRIES: u32 = 65_536;
+
+struct Shape {
+    name: &'static str,
+    kind: BpfMapKind,
+    key: u32,
+    value: u32,
+    entries: u32,
+    flags: u32,
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape {
+        name: "vs_config",
+        kind: BpfMapKind::CgroupStorage,
+        key: 8,
+        value: at::LENGTH,
+        entries: 0,
+        flags: 0,
+    },
+    Shape {
+        name: "vs_addresses",
+        kind: BpfMapKind::Hash,
+        key: 28,
+        value: 20,
+        entries: ENTRIES,
+        flags: NO_PREALLOC,
+    },
+    Shape {
+        name: "vs_lists",
+        kind: BpfMapKind::Hash,
+        key: 16,
+        value: 20,
+        entries: ENTRIES,
+        flags: NO_PREALLOC,
+    },
+    Shape {
+        name: "vs_sockets",
+        kind: BpfMapKind::SocketStorage,
+        key: 4,
+        value: 4,
+        entries: 0,
+        flags: NO_PREALLOC,
+    },
+];
+
+/// The maps, open.
+#[derive(Debug)]
+pub(super) struct Maps(Vec<BpfMap>);
+
+impl Maps {
+    /// Makes new ones.
+    pub fn create() -> Result<Self> {
+        let types = sys::bpf_types_load(&socket_types())?;
+        let make = |shape: &Shape| {
+            use std::os::fd::AsFd as _;
+            let of_sockets = shape.kind == BpfMapKind::SocketStorage;
+            BpfMap::create(
+                shape.name,
+                BpfMapSpec {
+                    kind: shape.kind,
+                    key: shape.key,
+                    value: shape.value,
+                    entries: shape.entries,
+                    flags: shape.flags,
+                    types: of_sockets.then_some((types.as_fd(), 1, 1)),
+                },
+            )
+        };
+        SHAPES.iter().map(make).collect::<Result<_>>().map(Self)
+    }
+
+    /// Opens those that are pinned in a directory.
+    pub fn open(directory: &Path) -> Result<Self> {
+        SHAPES.iter().map(|shape| BpfMap::open(&directory.join(shape.name))).collect::<Result<_>>().map(Self)
+    }
+
+    /// Opens those that a program uses, by the numbers of its maps. `None`: they are not ours.
+    pub fn of_program(ids: &[u32]) -> Result<Option<Self>> {
+        let mut known: Vec<Option<BpfMap>> = SHAPES.iter().map(|_| None).collect();
+        for id in ids {
+            let map = BpfMap::by_id(*id)?;
+            if let Some(number) = SHAPES.iter().position(|shape| shape.name == map.name()) {
+                known[number] = Some(map);
+            }
+        }
+        Ok(known.into_iter().collect::<Option<Vec<_>>>().map(Self))
+    }
+
+    pub fn get(&self, map: MapNumber) -> &BpfMap {
+        &self.0[usize::from(map.0)]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &BpfMap> {
+        self.0.iter()
+    }
+}
+
+/// What distinguishes one version's maps from another's.
+pub(super) fn layout() -> Vec<u8> {
+    let one = |shape: &Shape| {
+        let numbers = [shape.kind as u32, shape.key, shape.value, shape.entries, shape.flags];
+        [shape.name.as_bytes(), &numbers.map(u32::to_le_bytes).concat()].concat()
+    };
+    SHAPES.iter().flat_map(one).collect()
+}
+
+/// The smallest type information in which type 1 is a 32-bit number (`Documentation/bpf/btf.rst`): storage of sockets
+/// does not go without.
+fn socket_types() -> Vec<u8> {
+    const INTEGER: u32 = 1 << 24;
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+    let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
+    bytes.extend([1, 0]);
+    // Lengths of the header, then where types and names are: 16 bytes, 5 bytes.
+    bytes.extend(words(&[24, 0, 16, 16, 5]));
+    // Name, kind, bytes, bits.
+    bytes.extend(words(&[1, INTEGER, 4, 32]));
+    bytes.extend(b"\0u32\0");
+    bytes
+}
+
+/// Keys of [`ADDRESSES`]: cgroup, address, and a number that is 256 for "is the guest's" or a prefix length for "is a
+/// network of the guest's".
+pub(super) fn key(cgroup: u64, ip: IpAddr, kind: u32) -> [u8; 28] {
+    let mut key = [0; 28];
+    key[..8].copy_from_slice(&cgroup.to_ne_bytes());
+    key[8..24].copy_from_slice(&address_bytes(ip));
+    key[24..].copy_from_slice(&kind.to_ne_bytes());
+    key
+}
+
+/// The last part of a key for "is the guest's".
+pub(super) const MEMBER: u32 = 256;
+
+/// Values of [`ADDRESSES`] and [`LISTS`]: a number (place in the list, or prefix length) and an address.
+pub(super) fn value(number: u32, ip: IpAddr) -> [u8; 20] {
+    let mut value = [0; 20];
+    value[..4].copy_from_slice(&number.to_ne_bytes());
+    value[4..].copy_from_slice(&address_bytes(ip));
+    value
+}
+
+/// Keys of [`LISTS`]: cgroup, place, family (4 or 6).
+pub(super) fn list_key(cgroup: u64, place: u32, family: u32) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&cgroup.to_ne_bytes());
+    key[8..12].copy_from_slice(&place.to_ne_bytes());
+    key[12..].copy_from_slice(&family.to_ne_bytes());
+    key
+}
