@@ -8,6 +8,7 @@ mod building;
 mod death;
 mod escape;
 mod harness_itself;
+mod hide;
 mod hooks;
 mod hostile;
 mod install;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         moving::specs(),
         rights::specs(),
         mounts::specs(),
+        hide::specs(),
         hooks::specs(),
         adoption::specs(),
         adversity::specs(),

@@ -16,6 +16,7 @@ pub mod idmap;
 pub mod link;
 pub mod message;
 pub mod mount;
+pub mod notify;
 pub mod ns;
 pub mod oom;
 pub mod personality;
@@ -25,6 +26,7 @@ pub mod pty;
 pub mod rlimit;
 pub mod sched;
 pub mod seccomp;
+pub mod shadow;
 pub mod sys;
 pub mod uts;
 

@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod command;
+pub mod hide;
 pub mod mounts;
 pub mod rights;
 pub mod show;

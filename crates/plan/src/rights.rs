@@ -3,6 +3,7 @@
 use vserver_config::guest::{Guest, UserSpace};
 use vserver_model::{CapSet, Mode, UlimitResource, Xid, personality};
 
+use crate::hide;
 use crate::step::{AllowedDevice, ResourceLimit, Rights, Warning};
 use crate::tree::{DevEntry, DevKind};
 
@@ -87,6 +88,7 @@ pub fn rights(guest: &Guest, mode: &Mode, systemd: bool) -> Rights {
         capabilities: capabilities(guest, systemd),
         deny_system_calls: matches!(mode, Mode::Classic),
         user_namespaces: may_make_user_namespaces(guest),
+        hide_devices: hide::brokered(guest),
         limits: limits(guest),
         personality: personality_of(guest),
         nice: guest.nice.as_ref().map(|nice| nice.value),

@@ -8,6 +8,7 @@ use vserver_model::{Mode, Xid};
 
 use crate::ask::StartAsk;
 use crate::command::{self, NoCommand, StartCommand};
+use crate::hide;
 use crate::mounts::{self, Mounts};
 use crate::rights;
 use crate::step::{First, Inside, Plan, Program, Step, Warning};
@@ -25,6 +26,8 @@ pub struct Ground {
     pub keep: Vec<PathBuf>,
     /// Whether the kernel has time namespaces (`CONFIG_TIME_NS`).
     pub time_namespaces: bool,
+    /// Whether system calls of a guest can be answered by a process of ours (`SECCOMP_RET_USER_NOTIF`).
+    pub answered_calls: bool,
     /// Name of the control group above all guests.
     pub group_top: String,
     /// One line about what the configuration asks for and this version cannot do yet.
@@ -68,6 +71,12 @@ pub enum Refusal {
         /// The file that asks for shifted ids.
         place: PathBuf,
     },
+    /// The kernel cannot hide the host's network devices.
+    #[error("this kernel cannot hide the host's network devices (hide_netif)")]
+    CannotHide {
+        /// The network flags.
+        place: PathBuf,
+    },
     /// Another guest's namespace is asked for, which this version cannot do.
     #[error("joining the {kind} namespace of another guest is not in this version")]
     Joins {
@@ -103,6 +112,10 @@ impl Refusal {
             Self::RangeTaken { place, .. } => {
                 Some(format!("write the first of 65536 free ids: echo FIRST > {}", place.display()))
             }
+            Self::CannotHide { place } => Some(format!(
+                "use a kernel with CONFIG_SECCOMP_FILTER, or show them: echo '~hide_netif' >> {}",
+                place.display()
+            )),
             Self::Joins { .. } => {
                 Some("remove the file, or leave it empty for a namespace of the guest's own".into())
             }
@@ -119,6 +132,7 @@ impl Refusal {
             | Self::NoRunLink { place }
             | Self::CannotIdmap { place, .. }
             | Self::RangeTaken { place, .. }
+            | Self::CannotHide { place }
             | Self::Joins { place, .. } => Some(place),
             Self::Command { place, .. } => place.as_ref(),
         }
@@ -134,6 +148,9 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     let xid = check(guest)?;
     let mode = rights::mode(guest, xid);
     check_mode(guest, &mode, tree, ground)?;
+    if hide::brokered(guest) && !ground.answered_calls {
+        return Err(Refusal::CannotHide { place: guest.dir.join("nflags") });
+    }
     let started = command::start(guest, tree, ask)
         .map_err(|source| Refusal::Command { source, place: guest.init.style_place.clone() })?;
     let systemd = started.init && tree.init_is_systemd;
@@ -175,6 +192,7 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
         xid,
         warnings: warnings(guest, &mode, ground, &mounts),
         steps,
+        view: hide::view(guest),
         ending: command::ending(guest, tree, &started),
         mode,
     })

@@ -29,6 +29,7 @@ pub mod probe;
 pub mod space;
 pub mod terminal;
 pub mod trial;
+pub mod viewprobe;
 
 pub use command::{Done, Program};
 pub use guest::{Guest, Mode};
