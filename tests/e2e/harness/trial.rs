@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Names the trial to a process that plays a part in it.
-pub(crate) const TRIAL: &str = "E2E_TRIAL";
+pub const TRIAL: &str = "E2E_TRIAL";
 
 /// One story, told once per mode.
 pub struct Spec {
