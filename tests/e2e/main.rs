@@ -15,6 +15,7 @@ mod install;
 mod living;
 mod mounts;
 mod moving;
+mod netcontexts;
 mod rights;
 mod sockets;
 mod styles;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         death::specs(),
         tools::specs(),
         sockets::specs(),
+        netcontexts::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -28,6 +28,7 @@ const KEPT_DIRECTORIES: &[&str] = &[
     "/run/vshelper",
     "/run/vserver",
     "/run/vserver/virtual",
+    "/run/vserver/virtnet",
 ];
 
 /// What there is, as lines to compare.
