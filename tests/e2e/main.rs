@@ -19,6 +19,7 @@ mod netcontexts;
 mod rights;
 mod sockets;
 mod styles;
+mod sudden;
 mod tools;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         escape::specs(),
         hostile::specs(),
         death::specs(),
+        sudden::specs(),
         tools::specs(),
         sockets::specs(),
         netcontexts::specs(),

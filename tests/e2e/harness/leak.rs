@@ -32,12 +32,34 @@ const KEPT_DIRECTORIES: &[&str] = &[
 ];
 
 /// What there is, as lines to compare.
-pub(crate) struct Inventory {
+pub struct Inventory {
     cgroup_top: String,
     lines: BTreeSet<String>,
 }
 
 impl Inventory {
+    /// What there is now, for a trial that compares halfway.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a trial.
+    pub fn now() -> Self {
+        Self::take(&std::env::var("VSERVER_CGROUP_TOP").expect("the harness sets it"))
+    }
+
+    /// What there is now and was not before; looks again until nothing is, for a while.
+    pub fn leaks(&self) -> Vec<String> {
+        let until = Instant::now() + SETTLING;
+        loop {
+            let now = everything(&self.cgroup_top);
+            let more: Vec<String> = now.difference(&self.lines).cloned().collect();
+            if more.is_empty() || Instant::now() > until {
+                return more;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn take(cgroup_top: &str) -> Self {
         Self { cgroup_top: cgroup_top.to_owned(), lines: everything(cgroup_top) }
     }

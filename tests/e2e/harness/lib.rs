@@ -17,6 +17,7 @@
 //! The body runs with `VSERVER_CGROUP_TOP` set, which the program honours, and finds the program beside the test
 //! executable (`target/debug/vserver`).
 
+pub mod assassin;
 pub mod command;
 pub mod guest;
 pub mod image;
@@ -34,6 +35,7 @@ pub mod viewprobe;
 pub use command::{Done, Program};
 pub use guest::{Guest, Mode};
 pub use image::Image;
+pub use leak::Inventory;
 pub use need::Need;
 pub use outside::Outside;
 pub use terminal::Terminal;

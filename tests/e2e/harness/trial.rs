@@ -85,6 +85,13 @@ impl Spec {
         self
     }
 
+    /// May take that long instead of two minutes.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Uses another image, too.
     #[must_use]
     pub fn image(mut self, image: Image) -> Self {
@@ -223,6 +230,10 @@ fn play(name: &str, patience: Duration, host_network: bool) -> Result<Completion
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     match status {
         Some(status) if status.success() => {
+            // What a trial counts is told, whatever became of it.
+            for line in said.lines().filter_map(|line| line.strip_prefix("== ")) {
+                eprintln!("{name}: {line}");
+            }
             // Kept on failure, to look at; a success leaves no megabytes behind.
             clear(&directory)?;
             fs::remove_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
