@@ -24,7 +24,7 @@ check:
 e2e:
 	$(CARGO) xtask e2e $(FILTER)
 
-# The end-to-end tests on stock Debian kernels in virtual machines: make vm-test FILTER=s15
+# The end-to-end and kernel tests on stock Debian kernels in virtual machines: make vm-test FILTER=s15
 vm-test:
 	$(CARGO) xtask vm $(FILTER)
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 use vserver_e2e::command::host;
-use vserver_e2e::{Guest, Mode, Spec};
+use vserver_e2e::{Guest, Mode, Spec, slowly};
 
 pub fn specs() -> Vec<Spec> {
     vec![
@@ -47,7 +47,7 @@ fn is_well(guest: &Guest) {
 
 #[track_caller]
 fn nothing_left(guest: &Guest) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + slowly(Duration::from_secs(10));
     let left = || {
         let state = PathBuf::from("/run/vservers/.state").join(&guest.name);
         let mut left = groups(guest);

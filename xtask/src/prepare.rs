@@ -26,7 +26,21 @@ const NEEDED: &[(&str, &str)] = &[
     ("bash", "bash"),
     ("ar", "binutils"),
     ("python3", "python3"),
+    ("strace", "strace"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
+    ("depmod", "kmod"),
+    ("mke2fs", "e2fsprogs"),
 ];
+
+/// Those that only building, and making test machines, needs.
+const FOR_BUILDING: &[&str] =
+    &["gcc", "libc6-dev", "make", "mmdebstrap", "qemu-system-x86", "qemu-system-common"];
+
+/// Packages that trials need on the machine on which they run.
+pub fn for_tests() -> impl Iterator<Item = &'static str> {
+    NEEDED.iter().map(|(_, package)| *package).filter(|package| !FOR_BUILDING.contains(package))
+}
 
 /// Installs what is missing, or with `--check` only says what that is.
 pub fn packages(words: &[String]) -> Outcome {

@@ -4,6 +4,7 @@
 //! is in can only be held by a mount, a descriptor of a process or a child namespace, the lists of processes, mounts
 //! and our own descriptors answer for namespaces, too.
 
+use crate::slowly;
 use rustix::process::{WaitOptions, wait};
 use std::collections::BTreeSet;
 use std::fs;
@@ -66,7 +67,7 @@ impl Inventory {
 
     /// What is there now and was not before; looks again until nothing is, for a while.
     pub(crate) fn leaks_after_settling(self) -> Vec<String> {
-        let until = Instant::now() + SETTLING;
+        let until = Instant::now() + slowly(SETTLING);
         loop {
             // We are PID 1: what died unwaited is ours to bury, and no leak.
             while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
@@ -231,7 +232,7 @@ pub(crate) fn bpf_programs() -> BTreeSet<u32> {
 
 /// Those that were not there before. The kernel frees a program some time after its last user has gone.
 pub(crate) fn new_bpf_programs(before: &BTreeSet<u32>) -> Vec<u32> {
-    let until = Instant::now() + SETTLING;
+    let until = Instant::now() + slowly(SETTLING);
     loop {
         let more: Vec<u32> = bpf_programs().difference(before).copied().collect();
         if more.is_empty() || Instant::now() > until {

@@ -1,6 +1,6 @@
 //! Registration of trials, and their life seen from outside.
 
-use crate::{Image, Mode, Need, leak, place, space};
+use crate::{Image, Mode, Need, leak, place, probe, space};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::env;
 use std::fs::{self, File};
@@ -138,7 +138,7 @@ impl Spec {
         }
         let pending = self.pending.filter(|_| env::var_os("E2E_PENDING").is_none());
         let (images, host_network) = (self.images.clone(), self.host_network);
-        let patience = self.patience * slowness();
+        let patience = slowly(self.patience);
         Trial::ignorable_test(name.clone(), move || {
             if let Some(reason) = pending {
                 return Ok(Completion::ignored_with(format!("pending: {reason}")));
@@ -180,6 +180,13 @@ pub fn run(specs: &[Spec]) -> ExitCode {
         eprintln!("no trial named {}", name.display());
         return ExitCode::FAILURE;
     }
+    // Exactly these: a machine's share of all (`cargo xtask vm`).
+    let only = env::var("E2E_ONLY").ok();
+    let only: Option<Vec<&str>> = only.as_ref().map(|names| names.split_whitespace().collect());
+    let chosen = |name: &str| only.as_ref().is_none_or(|only| only.contains(&name));
+    if env::var_os("E2E_IMAGES_ONLY").is_some() {
+        return make_images(specs, chosen);
+    }
     let arguments = Arguments::from_args();
     let mount_points = (!arguments.list).then(space::MountPoints::make);
     let before = leak::bpf_programs();
@@ -189,6 +196,7 @@ pub fn run(specs: &[Spec]) -> ExitCode {
     let trials = specs.iter().flat_map(Spec::trials);
     let trials =
         trials.filter(|trial| wanted.is_empty() || wanted.iter().any(|part| trial.name().contains(part)));
+    let trials = trials.filter(|trial| chosen(trial.name()));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if let Some(mount_points) = mount_points {
         mount_points.remove();
@@ -201,9 +209,23 @@ pub fn run(specs: &[Spec]) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// How many times as long as usual everything may take (`E2E_SLOWNESS`): emulated machines have no hurry.
-fn slowness() -> u32 {
-    env::var("E2E_SLOWNESS").ok().and_then(|word| word.parse().ok()).unwrap_or(1)
+/// Makes what the chosen trials need, to be carried to a machine without a way to the archive.
+fn make_images(specs: &[Spec], chosen: impl Fn(&str) -> bool) -> ExitCode {
+    let wanted = specs.iter().filter(|spec| spec.tellings().iter().any(|(name, _)| chosen(name)));
+    for image in wanted.flat_map(|spec| &spec.images) {
+        if let Err(error) = image.make() {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    drop(probe::program());
+    ExitCode::SUCCESS
+}
+
+/// How long something may take here that takes up to `usual` on an ordinary machine. `E2E_SLOWNESS` is the factor:
+/// emulated machines have no hurry.
+pub fn slowly(usual: Duration) -> Duration {
+    usual * env::var("E2E_SLOWNESS").ok().and_then(|word| word.parse().ok()).unwrap_or(1)
 }
 
 /// Starts the space of a trial, waits, and shows what was printed if it went wrong.
