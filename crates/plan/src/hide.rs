@@ -18,7 +18,7 @@ pub struct View {
 }
 
 /// Whether the guest's processes are in the host's network namespace.
-fn shares_the_network(guest: &Guest) -> bool {
+pub fn shares_the_network(guest: &Guest) -> bool {
     let own = guest.spaces.net.as_ref().is_some_and(|net| net.value != Space::Off);
     !own && guest.netns.is_none()
 }

@@ -28,6 +28,8 @@ pub struct Ground {
     pub time_namespaces: bool,
     /// Whether system calls of a guest can be answered by a process of ours (`SECCOMP_RET_USER_NOTIF`).
     pub answered_calls: bool,
+    /// Whether Landlock keeps processes from abstract unix sockets of others (ABI 6, Linux 6.12).
+    pub scopes_sockets: bool,
     /// Name of the control group above all guests.
     pub group_top: String,
     /// One line about what the configuration asks for and this version cannot do yet.
@@ -292,7 +294,7 @@ fn first(
     First {
         user: range(mode),
         time: flag("virt_uptime") && ground.time_namespaces,
-        rights: rights::rights(guest, mode, systemd),
+        rights: rights::rights(guest, mode, systemd, ground),
         inside: inside(guest, mode, mounts, ground),
         program: Program {
             argv: started.argv.clone(),
@@ -341,6 +343,14 @@ fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec
         place: None,
     }];
     warnings.extend(ground.not_yet.iter().map(|line| Warning { text: line.clone(), place: None }));
+    if hide::shares_the_network(guest) && !ground.scopes_sockets {
+        warnings.push(Warning {
+            text: "the guest can reach abstract unix sockets of the host (D-Bus, container runtimes): this kernel has no \
+                   means against it but a network of the guest's own (spaces/net)"
+                .into(),
+            place: None,
+        });
+    }
     if !guest.namespace.on {
         warnings.push(Warning {
             text: "nonamespace: a private mount namespace is used all the same, as without one a guest could escape".into(),

@@ -206,6 +206,7 @@ pub enum Inside {
 
 /// What a process of the guest may do and use: the first one, and every one that enters later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one right")]
 pub struct Rights {
     /// The upper bound, for set-user-id programs too.
     pub capabilities: CapSet,
@@ -216,6 +217,9 @@ pub struct Rights {
     /// Calls that show network devices are answered by the broker (`hide_netif` in the host's network).
     #[serde(default)]
     pub hide_devices: bool,
+    /// Abstract unix sockets of processes outside are out of reach by a Landlock domain of the first process.
+    #[serde(default)]
+    pub scope_sockets: bool,
     /// Limits of the process.
     pub limits: Vec<ResourceLimit>,
     /// personality(2)

@@ -84,6 +84,7 @@ fn ground() -> Ground {
         ],
         group_top: "vservers".into(),
         answered_calls: true,
+        scopes_sockets: true,
         ..Ground::default()
     }
 }

@@ -218,6 +218,11 @@ impl Interior<'_> {
 /// # Errors
 /// A limit that was configured, the filter, or the capabilities cannot be set.
 pub fn take_rights(rights: &Rights, control: Option<&OwnedFd>) -> Result<(), Fault> {
+    if rights.scope_sockets {
+        // Not for processes that enter: each would be in a domain of its own and could no longer look at the guest's
+        // processes (/proc/PID/exe, environ, fd), on which init scripts depend.
+        vserver_kernel::sys::landlock_scope_abstract_sockets()?;
+    }
     take_limits(rights, control)?;
     caps::set_all(rights.capabilities.0)
 }

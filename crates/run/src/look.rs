@@ -154,10 +154,14 @@ pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
         ],
         time_namespaces: host.namespaces.time,
         answered_calls: seccomp::can_be_answered(),
+        scopes_sockets: host.landlock_abi.is_some_and(|abi| abi >= SCOPES),
         group_top: layout.cgroup_top.clone(),
         not_yet: vserver_config::not_yet_line(guest),
     }
 }
+
+/// The first version of Landlock's interface that can scope abstract unix sockets.
+const SCOPES: u32 = 6;
 
 /// The kernel's `/proc`, and what of it the list in force shows to guests.
 fn proc_entries(layout: &Layout, host: &Host) -> Vec<ProcEntry> {

@@ -25,6 +25,8 @@ pub enum Need {
     Network,
     /// The right to trace processes, on an architecture whose registers the tracer knows.
     Tracing,
+    /// Landlock's scope for abstract unix sockets, as `vserver check-host` finds it.
+    SocketScope,
 }
 
 impl Need {
@@ -39,6 +41,7 @@ impl Need {
             Self::Archive => "archive",
             Self::Network => "network",
             Self::Tracing => "tracing",
+            Self::SocketScope => "socket-scope",
         }
     }
 
@@ -69,6 +72,7 @@ impl Need {
                 let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
                 (cfg!(target_arch = "x86_64") && scope.trim() != "3").then_none("x86-64 and ptrace(2)")
             }
+            Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
             Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
         }
     }
@@ -98,6 +102,16 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Whether the program under test has tried a feature of the kernel and found it.
+fn works(feature: &str) -> bool {
+    let Ok(output) = Command::new(super::place::program()).args(["check-host", "--json"]).output() else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut features = text.split("\"name\": ");
+    features.any(|one| one.starts_with(&format!("\"{feature}\"")) && one.contains("\"answer\": \"yes\""))
 }
 
 /// By the file system's kind: the tools of Debian 12 cannot try it (`mount -o X-mount.idmap` came with util-linux
