@@ -8,7 +8,6 @@ mod guests;
 mod help;
 mod life;
 mod man;
-mod nets;
 mod output;
 mod processes;
 mod report;

@@ -10,7 +10,6 @@
 //! Nothing here compares kernel versions to decide what works; the version is for people.
 
 mod accounts;
-mod btf;
 mod cgroups;
 mod features;
 mod file;

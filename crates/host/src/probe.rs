@@ -27,7 +27,7 @@ use vserver_kernel::sys::{self, Forked};
 use vserver_kernel::{Fault, ns};
 
 use crate::Host;
-use crate::btf::Btf;
+use vserver_kernel::btf::Btf;
 
 /// What a trial has shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

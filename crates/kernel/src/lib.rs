@@ -9,6 +9,7 @@
 
 pub mod beneath;
 pub mod bpf;
+pub mod btf;
 pub mod caps;
 pub mod cgroup;
 mod fault;
@@ -16,7 +17,6 @@ pub mod idmap;
 pub mod link;
 pub mod message;
 pub mod mount;
-pub mod notify;
 pub mod ns;
 pub mod oom;
 pub mod personality;
@@ -26,7 +26,6 @@ pub mod pty;
 pub mod rlimit;
 pub mod sched;
 pub mod seccomp;
-pub mod shadow;
 pub mod sys;
 pub mod uts;
 

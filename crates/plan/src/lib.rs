@@ -6,9 +6,7 @@
 
 pub mod ask;
 pub mod command;
-pub mod hide;
 pub mod mounts;
-pub mod netcontext;
 pub mod rights;
 pub mod show;
 pub mod start;
@@ -17,7 +15,6 @@ pub mod tree;
 pub mod visible;
 
 pub use ask::{Rescue, StartAsk};
-pub use netcontext::NetContext;
 pub use start::{Ground, Refusal, start};
 pub use step::{Inside, Plan, Rights, Step, Warning};
 pub use tree::Tree;

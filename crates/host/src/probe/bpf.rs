@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Ipv4Addr, SocketAddrV4, SocketType};
+use vserver_kernel::btf;
 use vserver_kernel::sys::{self, BpfAttach, BpfProgramKind, CloneArgs};
 
 use super::{Refusal, Scene, Tried, grandchild, missing, mounts};
@@ -127,7 +128,7 @@ pub(crate) fn sk_lookup(_: &Scene) -> Tried {
 
 pub(crate) fn btf(_: &Scene) -> Tried {
     // Opened, not read: it has megabytes. That it can be read is shown by the trials that need an id from it.
-    std::fs::File::open(crate::btf::PATH).map(|_| String::new()).map_err(super::refused(crate::btf::PATH))
+    std::fs::File::open(btf::PATH).map(|_| String::new()).map_err(super::refused(btf::PATH))
 }
 
 pub(crate) fn iterators(scene: &Scene) -> Tried {

@@ -9,22 +9,35 @@
 //! group's configuration is zero; addresses come next, the configuration last. Call it before a process moves in. A
 //! socket keeps the group that it was made in, wherever it is passed.
 
+mod abilities;
 mod bind;
+mod classify;
 mod code;
+mod connect;
+mod create;
+mod datagram;
+mod filter;
+mod listen;
+mod lookup;
+mod loopback;
 mod maps;
+mod names;
+mod namespace;
+mod owners;
 mod rules;
+mod source;
 
 use std::fs::DirBuilder;
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use rules::{LBACK6_NETWORK, LowPorts, Rules, WILDCARD_PORTS, WILDCARD_PORTS_MAX, lback6};
 
-use self::code::{Abilities, Instructions};
+use self::abilities::Abilities;
+use self::code::Instructions;
 use self::maps::Maps;
-use super::asm::{Assembler, Reg};
 use super::{fnv, with_unlimited_memlock};
 use crate::sys::{self, BpfAttach, BpfProgramKind, BpfUpdate};
 use crate::{Blame, Fault, Result, described};
@@ -34,8 +47,14 @@ use crate::{Blame, Fault, Result, described};
 pub enum Missing {
     /// `bpf_set_retval` (Linux 5.18).
     Reasons,
+    /// Type information of the kernel (`CONFIG_DEBUG_INFO_BTF`).
+    Types,
     /// A bpffs to pin in.
     Pins,
+    /// Programs of type `sk_lookup` (Linux 5.9, `CONFIG_INET`).
+    Steering,
+    /// Classifiers for datagrams (`CONFIG_NET_CLS_BPF`, `CONFIG_NET_SCH_INGRESS`).
+    Classifiers,
 }
 
 impl Missing {
@@ -46,9 +65,20 @@ impl Missing {
                 "this kernel's programs cannot say why they refuse: a guest that binds a foreign address is told EPERM \
                  instead of EADDRNOTAVAIL"
             }
+            Self::Types => {
+                "this kernel has no type information: a server that binds :: is served by IPv6 only, not by IPv4 too"
+            }
             Self::Pins => {
-                "no bpffs is mounted: each guest gets programs of its own, and any-bound servers hear their first \
+                "no bpffs is mounted: each guest gets programs of its own, and servers bound to any address hear their \
+                 guest's first address only"
+            }
+            Self::Steering => {
+                "this kernel has no sk_lookup programs: TCP servers bound to any address hear their guest's first \
                  address only"
+            }
+            Self::Classifiers => {
+                "this kernel has no BPF classifiers: UDP servers bound to any address hear their guest's first address \
+                 only"
             }
         }
     }
@@ -61,24 +91,67 @@ struct Hook {
     build: fn(Abilities) -> Instructions,
 }
 
-/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`
-const SOCK_ADDR: u32 = 18;
-/// `BPF_CGROUP_INET4_BIND`
-const INET4_BIND: u32 = 8;
-
-const fn kind(program_type: u32, attach_type: u32) -> BpfProgramKind {
-    BpfProgramKind::Raw { program_type, attach_type, btf_id: 0 }
+const fn hook(
+    name: &'static str,
+    program_type: u32,
+    attach_type: u32,
+    build: fn(Abilities) -> Instructions,
+) -> Hook {
+    Hook { name, kind: BpfProgramKind::Raw { program_type, attach_type, btf_id: 0 }, build }
 }
 
-/// What is attached to each guest's cgroup. The first one is what a confined group is known by.
-const HOOKS: [Hook; 1] = [Hook { name: "vs_bind4", kind: kind(SOCK_ADDR, INET4_BIND), build: bind::bind4 }];
+/// `BPF_PROG_TYPE_*`
+mod program_type {
+    pub(super) const CLASSIFIER: u32 = 3;
+    pub(super) const CGROUP_SKB: u32 = 8;
+    pub(super) const CGROUP_SOCK: u32 = 9;
+    pub(super) const SOCK_OPS: u32 = 13;
+    pub(super) const SOCK_ADDR: u32 = 18;
+    pub(super) const SK_LOOKUP: u32 = 30;
+}
+use program_type::{CGROUP_SKB, CGROUP_SOCK, CLASSIFIER, SK_LOOKUP, SOCK_ADDR, SOCK_OPS};
+
+/// What is attached to each guest's cgroup, with the attach types of `enum bpf_attach_type`. The first one is what a
+/// confined group is known by.
+const HOOKS: [Hook; 16] = [
+    hook("vs_bind4", SOCK_ADDR, 8, bind::bind4),
+    hook("vs_bind6", SOCK_ADDR, 9, bind::bind6),
+    hook("vs_connect4", SOCK_ADDR, 10, connect::connect4),
+    hook("vs_connect6", SOCK_ADDR, 11, connect::connect6),
+    hook("vs_send4", SOCK_ADDR, 14, datagram::send4),
+    hook("vs_send6", SOCK_ADDR, 15, datagram::send6),
+    hook("vs_receive4", SOCK_ADDR, 19, names::peer4),
+    hook("vs_receive6", SOCK_ADDR, 20, names::peer6),
+    hook("vs_peer4", SOCK_ADDR, 29, names::peer4),
+    hook("vs_peer6", SOCK_ADDR, 30, names::peer6),
+    hook("vs_own4", SOCK_ADDR, 31, names::own4),
+    hook("vs_own6", SOCK_ADDR, 32, names::own6),
+    hook("vs_create", CGROUP_SOCK, 2, create::create),
+    hook("vs_listen", SOCK_OPS, 3, listen::listen),
+    hook("vs_ingress", CGROUP_SKB, 0, filter::ingress),
+    hook("vs_egress", CGROUP_SKB, 1, filter::egress),
+];
+
+/// `BPF_SK_LOOKUP`
+const SK_LOOKUP_ATTACH: u32 = 36;
+/// What is attached to each network namespace and its devices. A kernel may lack them.
+const STEERING: [Hook; 3] = [
+    hook("vs_lookup", SK_LOOKUP, SK_LOOKUP_ATTACH, lookup::lookup),
+    hook("vs_udp", CLASSIFIER, 0, classify::ethernet),
+    hook("vs_udp_plain", CLASSIFIER, 0, classify::plain),
+];
 
 /// The programs and maps of all guests.
 #[derive(Debug)]
 pub struct Network {
     maps: Maps,
+    /// As [`HOOKS`].
     programs: Vec<OwnedFd>,
+    /// As [`STEERING`], where the kernel has it.
+    steering: Vec<Option<OwnedFd>>,
     missing: Vec<Missing>,
+    /// Where all of it is pinned.
+    pins: Option<PathBuf>,
 }
 
 impl Network {
@@ -87,47 +160,59 @@ impl Network {
     /// Without a directory nothing is pinned: the groups that it is attached to keep what they need. `EPERM`: no
     /// `CAP_BPF` and `CAP_NET_ADMIN` (or `CAP_SYS_ADMIN`).
     pub fn open(directory: Option<&Path>) -> Result<Self> {
-        let all = Abilities { set_retval: true };
-        let pins = directory.map(|directory| directory.join(name_of(all)));
-        if let Some(Ok(found)) = pins.map(|pins| Self::pinned(&pins, all)) {
+        let pinned = |abilities| {
+            let pins = directory?.join(name_of(abilities));
+            Self::pinned(&pins, abilities).ok()
+        };
+        // What a recent kernel has; only when it is not found the kernel is asked.
+        if let Some(found) = pinned(Abilities::ALL) {
             return Ok(found);
         }
-        let abilities = Abilities { set_retval: can_set_retval() };
-        let pins = directory.map(|directory| directory.join(name_of(abilities)));
-        if let Some(Ok(found)) = pins.as_ref().map(|pins| Self::pinned(pins, abilities)) {
+        let abilities = Abilities::of_kernel();
+        if let Some(found) = pinned(abilities) {
             return Ok(found);
         }
-        let loaded = match Self::load(abilities) {
+        let mut loaded = match Self::load(abilities) {
             // Before Linux 5.11 programs and maps were charged to RLIMIT_MEMLOCK, which is 64 KiB by default.
             Err(fault) if fault.is(libc::EPERM) => {
                 with_unlimited_memlock(|| Self::load(abilities)).unwrap_or(Err(fault))?
             }
             other => other?,
         };
-        let Some(pins) = pins else { return Ok(loaded.without(Missing::Pins)) };
-        match loaded.pin(&pins) {
-            Ok(()) => Ok(loaded),
-            // Somebody else was faster: theirs is what others will find, so it is ours too.
-            Err(_) if pins.exists() => Self::pinned(&pins, abilities),
-            Err(_) => Ok(loaded.without(Missing::Pins)),
+        if let Some(directory) = directory {
+            match loaded.pin(directory, &name_of(abilities)) {
+                Ok(pins) => loaded.pins = Some(pins),
+                // Somebody else was faster: theirs is what others will find, so it is ours too.
+                Err(_) => {
+                    if let Some(found) = pinned(abilities) {
+                        return Ok(found);
+                    }
+                }
+            }
         }
+        if loaded.pins.is_none() {
+            loaded.missing.push(Missing::Pins);
+        }
+        Ok(loaded)
     }
 
-    fn without(mut self, what: Missing) -> Self {
-        self.missing.push(what);
-        self
-    }
-
-    fn new(abilities: Abilities, maps: Maps, programs: Vec<OwnedFd>) -> Self {
-        let missing = if abilities.set_retval { Vec::new() } else { vec![Missing::Reasons] };
-        Self { maps, programs, missing }
+    fn new(abilities: Abilities, maps: Maps, programs: Vec<OwnedFd>, steering: Vec<Option<OwnedFd>>) -> Self {
+        let missing = [
+            (!abilities.set_retval, Missing::Reasons),
+            (abilities.ipv6_only.is_none(), Missing::Types),
+            (steering[0].is_none(), Missing::Steering),
+            (steering[1].is_none(), Missing::Classifiers),
+        ];
+        let missing = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
+        Self { maps, programs, steering, missing, pins: None }
     }
 
     fn pinned(pins: &Path, abilities: Abilities) -> Result<Self> {
         let maps = Maps::open(pins)?;
-        let programs =
-            HOOKS.iter().map(|hook| sys::bpf_object_get(&pins.join(hook.name))).collect::<Result<_>>()?;
-        Ok(Self::new(abilities, maps, programs))
+        let get = |hook: &Hook| sys::bpf_object_get(&pins.join(hook.name));
+        let programs = HOOKS.iter().map(get).collect::<Result<_>>()?;
+        let steering = STEERING.iter().map(|hook| get(hook).ok()).collect();
+        Ok(Self { pins: Some(pins.to_owned()), ..Self::new(abilities, maps, programs, steering) })
     }
 
     fn load(abilities: Abilities) -> Result<Self> {
@@ -135,7 +220,7 @@ impl Network {
         let load = |hook: &Hook| {
             let (mut code, names) = (hook.build)(abilities);
             for (at, map) in names {
-                let fd = std::os::fd::AsRawFd::as_raw_fd(&maps.get(map).as_fd());
+                let fd = maps.get(map).as_fd().as_raw_fd();
                 code[at] = code[at] & 0xffff_ffff | u64::from(fd.cast_unsigned()) << 32;
             }
             sys::bpf_load(hook.kind, hook.name, &code)
@@ -145,20 +230,21 @@ impl Network {
         for map in maps.iter() {
             sys::bpf_program_hold(programs[0].as_fd(), map)?;
         }
-        Ok(Self::new(abilities, maps, programs))
+        let steering = STEERING.iter().map(|hook| load(hook).ok()).collect();
+        Ok(Self::new(abilities, maps, programs, steering))
     }
 
     /// All or nothing: pinned in a directory of another name first.
-    fn pin(&self, pins: &Path) -> Result<()> {
-        let new = pins.with_file_name(format!("new-{}", std::process::id()));
+    fn pin(&self, directory: &Path, name: &str) -> Result<PathBuf> {
+        let (new, pins) = (directory.join(format!("new-{}", std::process::id())), directory.join(name));
         let done = self.pin_in(&new).and_then(|()| {
-            rustix::fs::rename(&new, pins).blame_with("rename(2)", || pins.display().to_string())
+            rustix::fs::rename(&new, &pins).blame_with("rename(2)", || pins.display().to_string())
         });
         if done.is_err() {
             // Whatever is left of it is unused; what cannot be removed is a few names in a bpffs.
             std::fs::remove_dir_all(&new).ok();
         }
-        done
+        done.map(|()| pins)
     }
 
     fn pin_in(&self, new: &Path) -> Result<()> {
@@ -172,6 +258,11 @@ impl Network {
         }
         for (hook, program) in HOOKS.iter().zip(&self.programs) {
             sys::bpf_object_pin(program.as_fd(), &new.join(hook.name))?;
+        }
+        for (hook, program) in STEERING.iter().zip(&self.steering) {
+            if let Some(program) = program {
+                sys::bpf_object_pin(program.as_fd(), &new.join(hook.name))?;
+            }
         }
         Ok(())
     }
@@ -248,23 +339,37 @@ impl Network {
 
     /// Makes the calling thread's network namespace serve any-bound sockets of its guests: all of a guest's addresses
     /// instead of the first one alone. `devices`: the indices of those that carry guests' addresses; `lo` is always
-    /// served. What is served already stays so; it lasts as long as the pins, or the namespace.
-    pub fn serve_namespace(&self, _devices: &[u32]) -> Result<()> {
+    /// served. What is served already stays so; it lasts as long as the pins, or the namespace and its devices.
+    ///
+    /// Nothing is done for what is [`missing`](Self::missing).
+    pub fn serve_namespace(&self, devices: &[u32]) -> Result<()> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        if let Some(program) = &self.steering[0] {
+            namespace::serve_listeners(program.as_fd(), pins)?;
+        }
+        if let (Some(ethernet), Some(plain)) = (&self.steering[1], &self.steering[2]) {
+            for device in [namespace::LOOPBACK].iter().chain(devices) {
+                namespace::serve_datagrams(ethernet.as_fd(), plain.as_fd(), *device, pins)?;
+            }
+        }
         Ok(())
     }
 
-    /// Removes what groups that are gone have left in the maps of this version. Cheap, and never needed.
-    pub fn sweep(&self) -> Result<()> {
+    /// Removes what groups, namespaces and devices that are gone have left in the maps and pins of this version, and says
+    /// how much that was. Never needed: the numbers of groups do not come again.
+    pub fn sweep(&self) -> Result<usize> {
         let alive = self.maps.get(maps::CONFIG).keys()?;
+        let mut removed = 0;
         for map in [maps::ADDRESSES, maps::LISTS] {
             let map = self.maps.get(map);
             for key in map.keys()? {
                 if !alive.iter().any(|cgroup| key.starts_with(cgroup)) {
-                    map.delete(&key)?;
+                    removed += usize::from(map.delete(&key)?);
                 }
             }
         }
-        Ok(())
+        removed += owners::sweep(&self.maps, &alive)?;
+        Ok(removed + namespace::sweep(self.pins.as_deref())?)
     }
 }
 
@@ -315,6 +420,9 @@ impl<'maps> Guest<'maps> {
         for (key, value) in list(self.id, rules) {
             lists.update(&key, &value, BpfUpdate::Any)?;
         }
+        for ip in owners::of(rules) {
+            owners::claim(self.maps, ip, self.id, rules)?;
+        }
         let config = rules::config(rules, self.id);
         self.maps.get(maps::CONFIG).update(&self.id.to_ne_bytes(), &config, BpfUpdate::Any)?;
         let Some(before) = before else { return Ok(()) };
@@ -322,6 +430,10 @@ impl<'maps> Guest<'maps> {
             if !wanted.iter().any(|(kept, _)| *kept == key) {
                 addresses.delete(&key)?;
             }
+        }
+        let owned = owners::of(rules);
+        for ip in owners::of(before).into_iter().filter(|ip| !owned.contains(ip)) {
+            owners::give_up(self.maps, ip, self.id)?;
         }
         let kept: Vec<_> = list(self.id, rules).into_iter().map(|(key, _)| key).collect();
         for (key, _) in list(self.id, before) {
@@ -353,7 +465,7 @@ impl<'maps> Guest<'maps> {
         for (key, _) in list(self.id, rules) {
             self.maps.get(maps::LISTS).delete(&key)?;
         }
-        Ok(())
+        owners::of(rules).into_iter().try_for_each(|ip| owners::give_up(self.maps, ip, self.id))
     }
 }
 
@@ -368,6 +480,11 @@ fn entries(cgroup: u64, rules: &Rules) -> Vec<([u8; 28], [u8; 20])> {
             let network = maps::key(cgroup, network_of(ip, prefix), prefix.into());
             all.entry(network).or_insert_with(|| maps::value(place, ip));
         }
+    }
+    // IPv4's is known by its network.
+    if rules.lback_remap {
+        let lback6 = IpAddr::V6(rules.lback6);
+        all.entry(maps::key(cgroup, lback6, maps::MEMBER)).or_insert_with(|| maps::value(u32::MAX, lback6));
     }
     all.into_iter().collect()
 }
@@ -399,22 +516,9 @@ fn network_of(ip: IpAddr, prefix: u8) -> IpAddr {
 /// The directory's name for the programs that these abilities make.
 fn name_of(abilities: Abilities) -> String {
     let mut bytes = maps::layout();
-    for hook in &HOOKS {
+    for hook in HOOKS.iter().chain(&STEERING) {
         bytes.extend(hook.name.bytes());
         bytes.extend((hook.build)(abilities).0.iter().flat_map(|instruction| instruction.to_le_bytes()));
     }
     format!("network-{:032x}", fnv(bytes))
-}
-
-/// Whether programs can say why they refuse: asked by loading one that does.
-fn can_set_retval() -> bool {
-    let mut asm = Assembler::new();
-    asm.set(Reg::R1, -libc::EADDRNOTAVAIL).call(code::helper::SET_RETVAL).answer(0);
-    let load = || sys::bpf_load(HOOKS[0].kind, "vs_probe", &asm.clone().finish());
-    match load() {
-        Err(fault) if fault.is(libc::EPERM) => {
-            with_unlimited_memlock(load).is_some_and(|second| second.is_ok())
-        }
-        other => other.is_ok(),
-    }
 }

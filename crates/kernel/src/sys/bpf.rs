@@ -3,7 +3,9 @@
 mod link;
 mod map;
 
-pub use link::{bpf_link_attach, bpf_program_by_id, bpf_program_hold, bpf_program_info, bpf_programs_of};
+pub use link::{
+    bpf_link_attach, bpf_link_target, bpf_program_by_id, bpf_program_hold, bpf_program_info, bpf_programs_of,
+};
 pub use map::{BpfMap, BpfMapKind, BpfMapSpec, BpfUpdate, bpf_types_load};
 
 use std::ffi::CString;
@@ -224,6 +226,16 @@ pub fn bpf_attach(attach: BpfAttach<'_>) -> Result<()> {
     let attr = AttachAttr { attach_flags: BPF_F_ALLOW_MULTI, ..attach_attr(attach) };
     // SAFETY: the structure of this command; it holds numbers only.
     unsafe { bpf(BPF_PROG_ATTACH, &attr) }
+        .map(drop)
+        .blame_with("bpf(2) BPF_PROG_ATTACH", || described(attach.cgroup))
+}
+
+/// Attaches a program to a cgroup2 directory so that groups below can have none of its kind.
+///
+/// `BPF_PROG_ATTACH` without flags, as old programs of others do it.
+pub fn bpf_attach_exclusive(attach: BpfAttach<'_>) -> Result<()> {
+    // SAFETY: the structure of this command; it holds numbers only.
+    unsafe { bpf(BPF_PROG_ATTACH, &attach_attr(attach)) }
         .map(drop)
         .blame_with("bpf(2) BPF_PROG_ATTACH", || described(attach.cgroup))
 }

@@ -1,9 +1,11 @@
 //! `bind(2)`: only to the guest's addresses; any address and the loopback become the guest's own.
 
-use super::code::{Abilities, CONFIG, CONTEXT, Code, Instructions, helper, network, sock_addr};
-use super::maps::{self, MEMBER, mark};
-use super::rules::{WILDCARD_PORTS_MAX, at, flag};
-use crate::bpf::asm::{Alu, If, Label, Reg, Size};
+use super::abilities::Abilities;
+use super::code::{CONFIG, CONTEXT, Code, Instructions, KEY_ADDRESS, MAPPED, TCP, UDP, helper, sock_addr};
+use super::loopback::Ways;
+use super::maps::mark;
+use super::rules::{at, flag};
+use crate::bpf::asm::{If, Label, Reg, Size};
 
 /// Allowed; and without the capability for low ports (`BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE`, Linux 5.12).
 const ALLOW: i32 = 1;
@@ -11,134 +13,112 @@ const ALLOW_LOW_PORT: i32 = 3;
 
 /// `BPF_CGROUP_INET4_BIND`
 pub(super) fn bind4(abilities: Abilities) -> Instructions {
-    let mut code = Code::new(abilities);
-    code.begin();
-    let (allow, own, any) = (code.asm.label(), code.asm.label(), code.asm.label());
+    let mut code = Code::begin(abilities);
+    let allow = code.asm.label();
     code.if_flag(flag::ANY, allow);
-    code.asm.load_word(Reg::R8, CONTEXT, sock_addr::USER_IP4).jump_if_32(If::Equal, Reg::R8, 0, any);
-    loopback(&mut code, allow);
-    special(&mut code, allow);
-    member(&mut code, allow);
-
-    code.asm.place(any);
-    // An address of no guest's is no address at all.
-    let unavailable = code.deny(libc::EADDRNOTAVAIL);
-    code.asm.load_word(Reg::R8, CONFIG, at::FIRST_4).jump_if_32(If::Equal, Reg::R8, 0, unavailable);
-    keep_wildcard(&mut code, allow);
-    code.if_flag(flag::SINGLE_IP, own);
-    remember(&mut code, mark::ANY_4);
-    code.asm.place(own).store(Size::Word, CONTEXT, sock_addr::USER_IP4, Reg::R8);
-
+    code.asm.load_word(Reg::R8, CONTEXT, sock_addr::USER_IP4);
+    v4(&mut code, sock_addr::USER_IP4, mark::ANY_4, allow);
     code.asm.place(allow);
     low_port(&mut code);
     code.finish()
 }
 
-/// 127.0.0.0/8 in R8, network order.
-fn loopback(code: &mut Code, allow: Label) {
-    let (not, remapped, first) = (code.asm.label(), code.asm.label(), code.asm.label());
+/// The IPv4 address in R8; what it really is goes to `place` of the context.
+fn v4(code: &mut Code, place: i16, bits: u32, allow: Label) {
+    let (any, not_loopback, take) = (code.asm.label(), code.asm.label(), code.asm.label());
     let unavailable = code.deny(libc::EADDRNOTAVAIL);
-    code.asm.copy(Reg::R1, Reg::R8).alu_32(Alu::And, Reg::R1, network([255, 0, 0, 0])).jump_if_32(
-        If::NotEqual,
-        Reg::R1,
-        network([127, 0, 0, 0]),
-        not,
-    );
-    code.if_flag(flag::LBACK_REMAP, remapped);
-    code.if_flag(flag::LBACK_ALLOW, allow);
-    code.asm.jump(unavailable);
+    code.asm.jump_if_32(If::Equal, Reg::R8, 0, any);
+    code.really_4(Ways { no: not_loopback, real: allow, refused: unavailable });
+    code.asm.jump(take);
+    code.asm.place(not_loopback);
+    code.if_special_4(Reg::R8, allow, unavailable);
+    code.key_4(Reg::R8).unless_member(unavailable);
+    code.asm.jump(allow);
 
-    code.asm.place(remapped).load_word(Reg::R9, CONFIG, at::LBACK).load_word(Reg::R2, CONFIG, at::LBACK_HOST);
-    // 127.0.0.1 and 127.0.1.1 are the guest's loopback itself, whatever its last byte.
-    code.asm.jump_if_32(If::Equal, Reg::R8, network([127, 0, 0, 1]), first).jump_if_32(
-        If::Equal,
-        Reg::R8,
-        network([127, 0, 1, 1]),
-        first,
-    );
-    // Others keep their last byte if the guest's loopback has room for them.
-    let (own_network, take) = (code.asm.label(), code.asm.label());
-    code.asm.copy(Reg::R1, Reg::R8).alu_32(Alu::And, Reg::R1, network([255, 255, 255, 0])).jump_if_32(
-        If::Equal,
-        Reg::R1,
-        network([127, 0, 0, 0]),
-        take,
-    );
-    // The guest's own by its real name?
-    code.asm
-        .place(own_network)
-        .copy(Reg::R3, Reg::R9)
-        .alu_32(Alu::And, Reg::R3, network([255, 255, 255, 0]))
-        .jump_if_32(If::Equal, Reg::R2, 0, unavailable)
-        .jump_if_registers_32(If::NotEqual, Reg::R1, Reg::R3, unavailable);
-    code.asm.place(take).copy(Reg::R1, Reg::R8).alu_register(Alu::And, Reg::R1, Reg::R2);
-    // lback with its last byte replaced, where that is wanted.
-    code.asm
-        .jump_if_32(If::Equal, Reg::R2, 0, first)
-        .alu_32(Alu::And, Reg::R9, network([255, 255, 255, 0]))
-        .alu_register(Alu::Or, Reg::R9, Reg::R1);
-    code.asm.place(first).store(Size::Word, CONTEXT, sock_addr::USER_IP4, Reg::R9).jump(allow);
-    code.asm.place(not);
+    code.asm.place(any);
+    code.if_wildcard_port(allow);
+    code.asm.load_word(Reg::R9, CONFIG, at::FIRST_4).jump_if_32(If::Equal, Reg::R9, 0, unavailable);
+    code.if_flag(flag::SINGLE_IP, take).remember(bits);
+    code.asm.place(take).store(Size::Word, CONTEXT, place, Reg::R9).jump(allow);
 }
 
-/// Addresses that belong to nobody: broadcast and multicast.
-fn special(code: &mut Code, allow: Label) {
-    let not = code.asm.label();
-    code.asm.load_word(Reg::R1, CONFIG, at::BCAST).jump_if_registers_32(If::Equal, Reg::R1, Reg::R8, allow);
-    code.asm.copy(Reg::R1, Reg::R8).alu_32(Alu::And, Reg::R1, network([0xf0, 0, 0, 0])).jump_if_32(
-        If::NotEqual,
-        Reg::R1,
-        network([0xe0, 0, 0, 0]),
-        not,
-    );
-    code.if_flag(flag::MULTICAST, allow);
-    code.asm.place(not);
-}
-
-/// The address in R8 must be the guest's.
-fn member(code: &mut Code, allow: Label) {
+/// `BPF_CGROUP_INET6_BIND`
+pub(super) fn bind6(abilities: Abilities) -> Instructions {
+    const ADDRESS: i16 = sock_addr::USER_IP6;
+    let mut code = Code::begin(abilities);
+    let (allow, native, not_any, not_loopback) =
+        (code.asm.label(), code.asm.label(), code.asm.label(), code.asm.label());
     let unavailable = code.deny(libc::EADDRNOTAVAIL);
-    code.asm
-        .load(Size::Double, Reg::R1, CONFIG, at::ID)
-        .store(Size::Double, Reg::Frame, -32, Reg::R1)
-        .store_value(Size::Double, Reg::Frame, -24, 0)
-        .store_value(Size::Word, Reg::Frame, -16, network([0, 0, 255, 255]).cast_signed())
-        .store(Size::Word, Reg::Frame, -12, Reg::R8)
-        .store_value(Size::Word, Reg::Frame, -8, i32::try_from(MEMBER).expect("256"));
-    code.look_up(maps::ADDRESSES, -32);
-    code.asm.jump_if_equal(Reg::R0, 0, unavailable).jump(allow);
+    code.if_flag(flag::ANY, allow);
+    code.key_6(CONTEXT, ADDRESS).unless_mapped(Reg::Frame, KEY_ADDRESS, native);
+    code.asm.load_word(Reg::R8, Reg::Frame, KEY_ADDRESS + 12);
+    v4(&mut code, ADDRESS + 12, mark::ANY_4, allow);
+
+    code.asm.place(native);
+    code.unless_zero(Reg::Frame, KEY_ADDRESS, 4, not_any);
+    any6(&mut code, allow);
+
+    code.asm.place(not_any);
+    code.really_6((Reg::Frame, KEY_ADDRESS), Ways { no: not_loopback, real: allow, refused: unavailable });
+    code.copy_words((CONTEXT, ADDRESS), (CONFIG, at::LBACK_6), 4);
+    code.asm.jump(allow).place(not_loopback);
+    code.if_special_6((Reg::Frame, KEY_ADDRESS), allow, unavailable);
+    code.unless_member(unavailable);
+    code.asm.place(allow);
+    low_port(&mut code);
+    code.finish()
 }
 
-/// UDP sockets of the listed ports stay at the real wildcard.
-fn keep_wildcard(code: &mut Code, allow: Label) {
-    let not = code.asm.label();
-    code.asm
-        .load_word(Reg::R1, CONTEXT, sock_addr::PROTOCOL)
-        .jump_if_32(If::NotEqual, Reg::R1, libc::IPPROTO_UDP.cast_unsigned(), not)
-        .load_word(Reg::R1, CONTEXT, sock_addr::USER_PORT);
-    for slot in (at::WILDCARD_PORTS..).step_by(2).take(WILDCARD_PORTS_MAX) {
+/// `::`, which is IPv4 too unless the socket is for IPv6 alone.
+///
+/// A socket at an IPv6 address takes no IPv4 packets, whoever steers them to it; one at `::ffff:a.b.c.d` takes both.
+fn any6(code: &mut Code, allow: Label) {
+    const ADDRESS: i16 = sock_addr::USER_IP6;
+    let (only_6, keep, both) = (code.asm.label(), code.asm.label(), code.asm.label());
+    let unavailable = code.deny(libc::EADDRNOTAVAIL);
+    code.if_wildcard_port(allow);
+    if if_only_6(code, only_6) {
+        code.asm.load_word(Reg::R9, CONFIG, at::FIRST_4).jump_if_32(If::Equal, Reg::R9, 0, only_6);
+        code.if_flag(flag::SINGLE_IP, both).remember(mark::ANY_4 | mark::ANY_6);
         code.asm
-            .load(Size::Half, Reg::R2, CONFIG, slot)
-            .jump_if_32(If::Equal, Reg::R2, 0, not)
-            .jump_if_registers_32(If::Equal, Reg::R1, Reg::R2, allow);
+            .place(both)
+            .set(Reg::R1, MAPPED.cast_signed())
+            .store(Size::Word, CONTEXT, ADDRESS + 8, Reg::R1)
+            .store(Size::Word, CONTEXT, ADDRESS + 12, Reg::R9)
+            .jump(allow);
+    }
+    code.asm.place(only_6);
+    let some = code.asm.label();
+    code.unless_zero(CONFIG, at::FIRST_6, 4, some);
+    code.asm.jump(unavailable).place(some);
+    code.if_flag(flag::SINGLE_IP, keep).remember(mark::ANY_6);
+    code.asm.place(keep);
+    code.copy_words((CONTEXT, ADDRESS), (CONFIG, at::FIRST_6), 4);
+    code.asm.jump(allow);
+}
+
+/// Goes on at the label if the socket has `IPV6_V6ONLY`. False: that cannot be known, and nothing was done.
+fn if_only_6(code: &mut Code, label: Label) -> bool {
+    let Some((byte, mask)) = code.abilities.ipv6_only else { return false };
+    let offset = i16::try_from(byte).expect("the structure is short");
+    let (not_tcp, not) = (code.asm.label(), code.asm.label());
+    code.asm.load_word(Reg::R1, CONTEXT, sock_addr::PROTOCOL).jump_if_32(If::NotEqual, Reg::R1, TCP, not_tcp);
+    for (protocol, helper) in [(TCP, helper::SKC_TO_TCP6_SOCK), (UDP, helper::SKC_TO_UDP6_SOCK)] {
+        if protocol == UDP {
+            code.asm.place(not_tcp).jump_if_32(If::NotEqual, Reg::R1, UDP, not);
+        }
+        code.asm
+            .load(Size::Double, Reg::R1, CONTEXT, sock_addr::SK)
+            .call(helper)
+            .jump_if_equal(Reg::R0, 0, not)
+            .load(Size::Byte, Reg::R1, Reg::R0, offset)
+            .jump_if_32(If::AnyBit, Reg::R1, mask.into(), label);
+        if protocol == TCP {
+            code.asm.jump(not);
+        }
     }
     code.asm.place(not);
-}
-
-/// Marks the socket; a socket that cannot be marked (no memory) is not bound.
-fn remember(code: &mut Code, bits: u32) {
-    const CREATE: i32 = 1;
-    let no_memory = code.deny(libc::ENOMEM);
-    code.asm
-        .load(Size::Double, Reg::R2, CONTEXT, sock_addr::SK)
-        .map(Reg::R1, maps::SOCKETS)
-        .set(Reg::R3, 0)
-        .set(Reg::R4, CREATE)
-        .call(helper::SK_STORAGE_GET)
-        .jump_if_equal(Reg::R0, 0, no_memory)
-        .load_word(Reg::R1, Reg::R0, 0)
-        .alu_32(Alu::Or, Reg::R1, bits)
-        .store(Size::Word, Reg::R0, 0, Reg::R1);
+    true
 }
 
 /// Says yes; for the guest's root also to low ports.

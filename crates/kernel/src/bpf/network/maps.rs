@@ -17,10 +17,41 @@ pub(super) const LISTS: MapNumber = MapNumber(2);
 /// What is known of a socket: [`mark`].
 pub(super) const SOCKETS: MapNumber = MapNumber(3);
 
-/// Bits of a socket's value in [`SOCKETS`].
+/// Which guests have an address: the key is the address and a number that counts up from 0, as guests may share one.
+pub(super) const OWNERS: MapNumber = MapNumber(4);
+/// Any-bound TCP listeners: cgroup, port (this machine's order), [`listener_kind`].
+pub(super) const LISTENERS: MapNumber = MapNumber(5);
+
+/// How many guests can share an address and have it steered.
+pub(super) const OWNERS_MAX: i32 = 4;
+/// How many listeners of one port are known for a family (`SO_REUSEPORT`).
+pub(super) const LISTENER_SLOTS: i32 = 8;
+
+/// The last part of a key of [`LISTENERS`]: a family's mark and a slot.
+pub(super) const fn listener_kind(bit: u32, slot: i32) -> i32 {
+    slot << 8 | bit.cast_signed()
+}
+
+/// A socket's value in [`SOCKETS`].
 pub(super) mod mark {
     /// Was bound to any address of IPv4, and really is at the first one.
     pub const ANY_4: u32 = 1;
+    /// Was bound to any address of IPv6.
+    pub const ANY_6: u32 = 2;
+    /// u64: the cgroup that the socket was made in.
+    pub const CGROUP: i16 = 0;
+    /// u32: the bits.
+    pub const BITS: i16 = 8;
+}
+
+/// An owner's value in [`OWNERS`].
+pub(super) mod owner {
+    /// u64
+    pub const CGROUP: i16 = 0;
+    /// IPv4 address where any-bound sockets really are, or zero.
+    pub const FIRST_4: i16 = 8;
+    /// The same for IPv6.
+    pub const FIRST_6: i16 = 16;
 }
 
 const NO_PREALLOC: u32 = 1;
@@ -36,7 +67,7 @@ struct Shape {
     flags: u32,
 }
 
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 6] = [
     Shape {
         name: "vs_config",
         kind: BpfMapKind::CgroupStorage,
@@ -65,10 +96,19 @@ const SHAPES: [Shape; 4] = [
         name: "vs_sockets",
         kind: BpfMapKind::SocketStorage,
         key: 4,
-        value: 4,
+        value: 16,
         entries: 0,
         flags: NO_PREALLOC,
     },
+    Shape {
+        name: "vs_owners",
+        kind: BpfMapKind::Hash,
+        key: 20,
+        value: 32,
+        entries: ENTRIES,
+        flags: NO_PREALLOC,
+    },
+    Shape { name: "vs_listeners", kind: BpfMapKind::SockHash, key: 16, value: 8, entries: 16_384, flags: 0 },
 ];
 
 /// The maps, open.
@@ -90,7 +130,7 @@ impl Maps {
                     value: shape.value,
                     entries: shape.entries,
                     flags: shape.flags,
-                    types: of_sockets.then_some((types.as_fd(), 1, 1)),
+                    types: of_sockets.then_some((types.as_fd(), 1, 2)),
                 },
             )
         };
@@ -132,18 +172,19 @@ pub(super) fn layout() -> Vec<u8> {
     SHAPES.iter().flat_map(one).collect()
 }
 
-/// The smallest type information in which type 1 is a 32-bit number (`Documentation/bpf/btf.rst`): storage of sockets
-/// does not go without.
+/// The smallest type information in which type 1 is a number of 32 bits and type 2 one of 128
+/// (`Documentation/bpf/btf.rst`): storage of sockets does not go without.
 fn socket_types() -> Vec<u8> {
     const INTEGER: u32 = 1 << 24;
+    const NAMES: &[u8] = b"\0key\0value\0";
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
     let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
     bytes.extend([1, 0]);
-    // Lengths of the header, then where types and names are: 16 bytes, 5 bytes.
-    bytes.extend(words(&[24, 0, 16, 16, 5]));
-    // Name, kind, bytes, bits.
-    bytes.extend(words(&[1, INTEGER, 4, 32]));
-    bytes.extend(b"\0u32\0");
+    // Length of the header; where the types begin and how long they are; the same for names.
+    bytes.extend(words(&[24, 0, 32, 32, 11]));
+    // Name, kind, bytes, bits; twice.
+    bytes.extend(words(&[1, INTEGER, 4, 32, 5, INTEGER, 16, 128]));
+    bytes.extend(NAMES);
     bytes
 }
 
@@ -174,5 +215,17 @@ pub(super) fn list_key(cgroup: u64, place: u32, family: u32) -> [u8; 16] {
     key[..8].copy_from_slice(&cgroup.to_ne_bytes());
     key[8..12].copy_from_slice(&place.to_ne_bytes());
     key[12..].copy_from_slice(&family.to_ne_bytes());
+    key
+}
+
+/// Keys of [`OWNERS`]; the network of a loopback address stands for all of it.
+pub(super) fn owner_key(ip: IpAddr, number: i32) -> [u8; 20] {
+    let ip = match ip {
+        IpAddr::V4(v4) if v4.is_loopback() => IpAddr::V4((v4.to_bits() & 0xffff_ff00).into()),
+        other => other,
+    };
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(&address_bytes(ip));
+    key[16..].copy_from_slice(&number.to_ne_bytes());
     key
 }

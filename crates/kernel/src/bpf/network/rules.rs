@@ -205,6 +205,18 @@ fn put(bytes: &mut [u8], at: i16, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
+/// Where any-bound IPv4 sockets really are: the first address, else the loopback, else nowhere.
+pub(super) fn first_4(rules: &Rules) -> [u8; 4] {
+    let lback = rules.lback_remap.then(|| rules.lback.octets());
+    rules.v4.first().map(|(ip, _)| ip.octets()).or(lback).unwrap_or_default()
+}
+
+/// The same for IPv6.
+pub(super) fn first_6(rules: &Rules) -> [u8; 16] {
+    let lback = rules.lback_remap.then(|| rules.lback6.octets());
+    rules.v6.first().map(|(ip, _)| ip.octets()).or(lback).unwrap_or_default()
+}
+
 /// The value of map `config` for these rules and this cgroup.
 pub(super) fn config(rules: &Rules, cgroup: u64) -> [u8; at::SIZE] {
     let mut bytes = [0; at::SIZE];
@@ -215,10 +227,7 @@ pub(super) fn config(rules: &Rules, cgroup: u64) -> [u8; at::SIZE] {
     put(to, at::LBACK, &rules.lback.octets());
     put(to, at::LBACK_HOST, &[0, 0, 0, if rules.lback.is_loopback() { 255 } else { 0 }]);
     put(to, at::BCAST, &rules.bcast.octets());
-    let remap = |own| if rules.lback_remap { own } else { [0; 16] };
-    let first_4 = rules.v4.first().map(|(ip, _)| ip.octets());
-    let lback_4 = if rules.lback_remap { rules.lback.octets() } else { [0; 4] };
-    put(to, at::FIRST_4, &first_4.unwrap_or(lback_4));
+    put(to, at::FIRST_4, &first_4(rules));
     if let LowPorts::Uid(uid) = rules.low_ports {
         put(to, at::LOW_PORT_UID, &uid.to_ne_bytes());
     }
@@ -226,8 +235,7 @@ pub(super) fn config(rules: &Rules, cgroup: u64) -> [u8; at::SIZE] {
     put(to, at::COUNT_4, &count(rules.v4.len()));
     put(to, at::COUNT_6, &count(rules.v6.len()));
     put(to, at::LBACK_6, &rules.lback6.octets());
-    let first_6 = rules.v6.first().map(|(ip, _)| ip.octets());
-    put(to, at::FIRST_6, &first_6.unwrap_or_else(|| remap(rules.lback6.octets())));
+    put(to, at::FIRST_6, &first_6(rules));
     put(to, at::PREFIXES_4, &prefixes(rules.v4.iter().map(|(_, prefix)| *prefix)));
     put(to, at::PREFIXES_6, &prefixes(rules.v6.iter().map(|(_, prefix)| *prefix)));
     for (slot, port) in

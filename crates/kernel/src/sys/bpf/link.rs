@@ -52,6 +52,28 @@ struct ProgramInfo {
     name: [u8; 16],
 }
 
+/// `struct bpf_link_info` of links whose target is a number: network namespaces and devices.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    padding: u32,
+    target: u32,
+    attach_type: u32,
+}
+
+/// What a link is attached to, a network namespace's or a device's number. `None`: it is gone.
+#[doc(alias = "BPF_OBJ_GET_INFO_BY_FD")]
+pub fn bpf_link_target(link: BorrowedFd<'_>) -> Result<Option<u32>> {
+    let mut info = LinkInfo::default();
+    // SAFETY: `LinkInfo` begins like `struct bpf_link_info`, which is what the kernel writes for a link; with the kinds
+    // of links that have pointers in it the kernel gets zero for their lengths.
+    unsafe { information(link, &mut info) }?;
+    Ok((info.target != 0).then_some(info.target))
+}
+
 /// Attaches a program to a target by a link, which ends when nothing holds it: no descriptor and no pin.
 ///
 /// `target` is a descriptor (cgroup, network namespace) or, for device programs, an interface's index.
@@ -126,6 +148,7 @@ mod tests {
     #[test]
     fn the_parts_of_bpf_attr_have_the_kernels_sizes() {
         assert_eq!(size_of::<LinkAttr>(), 16);
+        assert_eq!(std::mem::offset_of!(LinkInfo, target), 16);
         assert_eq!(std::mem::offset_of!(QueryAttr, prog_cnt), 24);
         assert_eq!(std::mem::offset_of!(ProgramInfo, name), 64);
         assert_eq!(size_of::<ProgramInfo>(), 80);
