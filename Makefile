@@ -24,9 +24,13 @@ check:
 e2e:
 	$(CARGO) xtask e2e $(FILTER)
 
-# The end-to-end tests on stock Debian kernels in virtual machines: make vm-test FILTER=s15
+# The end-to-end and kernel tests on stock Debian kernels in virtual machines: make vm-test FILTER=s15
 vm-test:
 	$(CARGO) xtask vm $(FILTER)
+
+# Benchmarks beside other tools and the bare kernel, as root: make bench FILTER=exec, or FILTER="exec cgroup2 --rounds 10"
+bench:
+	$(CARGO) xtask bench $(FILTER)
 
 # The program, its other names, manual pages, completion, and the data it reads.
 install: build
@@ -47,4 +51,4 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/share/vserver
 	cp -R share/. $(DESTDIR)$(PREFIX)/share/vserver/
 
-.PHONY: all build demo test check e2e vm-test install
+.PHONY: all build demo test check e2e vm-test bench install

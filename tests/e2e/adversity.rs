@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 use vserver_e2e::command::{host, vserver};
-use vserver_e2e::{Guest, Mode, Program, Spec};
+use vserver_e2e::{Guest, Mode, Program, Spec, slowly};
 
 pub fn specs() -> Vec<Spec> {
     vec![
@@ -29,7 +29,7 @@ pub fn specs() -> Vec<Spec> {
 }
 
 fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + slowly(Duration::from_secs(30));
     while !happens() {
         assert!(Instant::now() < until, "{what}: not within half a minute");
         thread::sleep(Duration::from_millis(50));

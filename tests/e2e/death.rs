@@ -1,21 +1,16 @@
-//! Sudden death: of the tool at its system calls, of the guard, of the record, of the room on `/run`.
+//! Sudden death of the guard, of the record, of the room on `/run` (of processes at their system calls: `sudden.rs`).
 //!
-//! After each a running guest is unharmed, the next command repairs the rest, and nothing leaks. `E2E_POINTS` says at
-//! how many system calls a command is killed or made to fail (a sample, evenly spread); `all` takes every one.
+//! After each a running guest is unharmed, the next command repairs the rest, and nothing leaks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
-use vserver_e2e::command::{Done, host};
-use vserver_e2e::{Guest, Mode, Need, Program, Spec};
+use vserver_e2e::command::host;
+use vserver_e2e::{Guest, Mode, Spec, slowly};
 
 pub fn specs() -> Vec<Spec> {
     vec![
-        Spec::new("death_of_the_tool_during_start", tool_dies_in_start).needs(&[Need::Strace]),
-        Spec::new("death_of_the_tool_during_stop", tool_dies_in_stop).needs(&[Need::Strace]),
-        Spec::new("death_of_the_tool_during_exec", tool_dies_in_exec).needs(&[Need::Strace]),
-        Spec::new("death_by_failing_system_calls", calls_fail).needs(&[Need::Strace]),
         Spec::new("death_of_the_guard", guard_dies),
         Spec::new("death_of_the_record", record_dies),
         Spec::new("death_of_run", run_is_wiped),
@@ -25,50 +20,6 @@ pub fn specs() -> Vec<Spec> {
 }
 
 const TOOL: &str = "/run/e2e/bin/vserver";
-
-/// One system call of a command: its name, and how many of that name came before it and itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Point {
-    call: String,
-    nth: usize,
-}
-
-/// Runs the tool under strace, and gives the system calls of the tool itself that come after its own start.
-fn calls_of(words: &[&str]) -> Vec<Point> {
-    let trace = "/run/e2e/trace";
-    let done = Program::of_host("strace").args(&["-o", trace, TOOL]).args(words).run();
-    done.ok();
-    let text = fs::read_to_string(trace).expect("strace wrote it");
-    let mut points: Vec<Point> = Vec::new();
-    for line in text.lines() {
-        let Some((call, _)) = line.split_once('(') else { continue };
-        if !call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            continue;
-        }
-        let nth = points.iter().filter(|point| point.call == call).count() + 1;
-        points.push(Point { call: call.to_owned(), nth });
-    }
-    // The dynamic linker's are of no interest.
-    let own = points.iter().position(|point| point.call == "sigaltstack").unwrap_or(0);
-    points.split_off(own)
-}
-
-/// A sample, evenly spread over all.
-fn sample(points: &[Point], usual: usize) -> Vec<Point> {
-    let count = match std::env::var("E2E_POINTS").as_deref() {
-        Ok("all") => points.len(),
-        Ok(number) => number.parse().expect("E2E_POINTS is a number or `all`"),
-        Err(_) => usual,
-    };
-    let count = count.clamp(1, points.len());
-    eprintln!("{count} of {} system calls", points.len());
-    (0..count).map(|index| points[(2 * index + 1) * points.len() / (2 * count)].clone()).collect()
-}
-
-fn injected(point: &Point, deed: &str, words: &[&str]) -> Done {
-    let inject = format!("inject={}:{deed}:when={}", point.call, point.nth);
-    Program::of_host("strace").args(&["-o", "/run/e2e/trace", "-e", &inject, TOOL]).args(words).run()
-}
 
 /// A guest that has run once, so that what only the first start does is not what is looked at.
 fn seasoned(mode: Mode) -> Guest {
@@ -96,7 +47,7 @@ fn is_well(guest: &Guest) {
 
 #[track_caller]
 fn nothing_left(guest: &Guest) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + slowly(Duration::from_secs(10));
     let left = || {
         let state = PathBuf::from("/run/vservers/.state").join(&guest.name);
         let mut left = groups(guest);
@@ -118,94 +69,6 @@ fn groups(guest: &Guest) -> Vec<PathBuf> {
     let mounts =
         table.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
     mounts.map(|mount| Path::new(mount).join(&top).join(&guest.name)).filter(|group| group.is_dir()).collect()
-}
-
-fn tool_dies_in_start(mode: Mode) {
-    let guest = seasoned(mode);
-    let points = calls_of(&["test", "start"]);
-    guest.stop();
-    for point in sample(&points, 14) {
-        drop(injected(&point, "signal=KILL", &["test", "start"]));
-        // Either it stands, or the next start makes it stand.
-        guest.vserver(&["start"]).ok();
-        works(&guest);
-    }
-    // Without another start, stop alone takes everything away.
-    for point in sample(&points, 6) {
-        drop(injected(&point, "signal=KILL", &["test", "start"]));
-        drop(guest.vserver(&["stop"]));
-        guest.vserver(&["running"]).code(1);
-        nothing_left(&guest);
-    }
-}
-
-fn tool_dies_in_stop(mode: Mode) {
-    let guest = seasoned(mode);
-    guest.start();
-    let points = calls_of(&["test", "stop"]);
-    for point in sample(&points, 12) {
-        guest.start();
-        drop(injected(&point, "signal=KILL", &["test", "stop"]));
-        drop(guest.vserver(&["stop"]));
-        guest.vserver(&["running"]).code(1);
-        nothing_left(&guest);
-    }
-    // Straight to the next start.
-    for point in sample(&points, 5) {
-        guest.start();
-        drop(injected(&point, "signal=KILL", &["test", "stop"]));
-        guest.vserver(&["start"]).ok();
-        // The interrupted stop may have had its say: the guest runs, or is about to end by it.
-        drop(guest.vserver(&["stop"]));
-        guest.vserver(&["running"]).code(1);
-        nothing_left(&guest);
-    }
-}
-
-fn tool_dies_in_exec(mode: Mode) {
-    let guest = seasoned(mode);
-    guest.start();
-    let words = ["test", "exec", "/bin/sleep", "0.01"];
-    let points = calls_of(&words);
-    for point in sample(&points, 12) {
-        drop(injected(&point, "signal=KILL", &words));
-        is_well(&guest);
-    }
-    works(&guest);
-}
-
-/// Calls whose failure nobody can do anything about, or that are made for the language's own sake.
-const NOT_FAILED: [&str; 12] = [
-    "exit_group",
-    "munmap",
-    "brk",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "rt_sigreturn",
-    "sigaltstack",
-    "futex",
-    "getrandom",
-    "close",
-    "mprotect",
-    "restart_syscall",
-];
-
-fn calls_fail(mode: Mode) {
-    let guest = seasoned(mode);
-    let mut points = calls_of(&["test", "start"]);
-    guest.stop();
-    points.retain(|point| !NOT_FAILED.contains(&point.call.as_str()));
-    for (index, point) in sample(&points, 16).iter().enumerate() {
-        let errno = ["EIO", "ENOMEM", "ENOSPC", "EMFILE"][index % 4];
-        let done = injected(point, &format!("error={errno}"), &["test", "start"]);
-        assert_ne!(done.exit(), 101, "panic when {} fails with {errno}\n{done}", point.call);
-        if done.exit() != 0 {
-            assert!(!done.err().trim().is_empty(), "{point:?} {errno}: failed without a word");
-            guest.vserver(&["running"]).code(1);
-        }
-        guest.vserver(&["start"]).ok();
-        works(&guest);
-    }
 }
 
 fn record(guest: &Guest) -> (PathBuf, serde_json::Value) {

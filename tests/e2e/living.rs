@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use vserver_e2e::command::vserver;
-use vserver_e2e::{Done, Guest, Image, Mode, Spec, Terminal};
+use vserver_e2e::{Done, Guest, Image, Mode, Spec, Terminal, slowly};
 
 pub fn specs() -> Vec<Spec> {
     vec![
@@ -110,7 +110,7 @@ fn start_debian_systemd(mode: Mode) {
 }
 
 fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_mins(1);
+    let until = Instant::now() + slowly(Duration::from_mins(1));
     while !happens() {
         assert!(Instant::now() < until, "no {what}");
         std::thread::sleep(Duration::from_millis(200));

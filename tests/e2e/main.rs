@@ -8,15 +8,18 @@ mod building;
 mod death;
 mod escape;
 mod harness_itself;
+mod hide;
 mod hooks;
 mod hostile;
 mod install;
 mod living;
 mod mounts;
 mod moving;
+mod netcontexts;
 mod rights;
 mod sockets;
 mod styles;
+mod sudden;
 mod tools;
 
 use std::process::ExitCode;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         moving::specs(),
         rights::specs(),
         mounts::specs(),
+        hide::specs(),
         hooks::specs(),
         adoption::specs(),
         adversity::specs(),
@@ -37,8 +41,10 @@ fn main() -> ExitCode {
         escape::specs(),
         hostile::specs(),
         death::specs(),
+        sudden::specs(),
         tools::specs(),
         sockets::specs(),
+        netcontexts::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -13,5 +13,7 @@ pub fn trials(words: &[String]) -> Outcome {
     }
     let (options, filters): (Vec<String>, Vec<String>) =
         words.iter().cloned().partition(|word| word.starts_with('-'));
-    run_within(20, test.env("E2E_FILTER", filters.join(" ")).args(options))
+    // Every point of every story takes hours.
+    let minutes = if std::env::var("E2E_POINTS").is_ok_and(|points| points == "all") { 600 } else { 20 };
+    run_within(minutes, test.env("E2E_FILTER", filters.join(" ")).args(options))
 }

@@ -1,5 +1,6 @@
 //! What developers and CI run: `cargo xtask TASK`. One file a task.
 
+mod bench;
 mod check;
 mod demo;
 mod e2e;
@@ -20,8 +21,9 @@ usage: cargo xtask TASK
   test              every test there is; one closing line says how it went
   e2e [FILTER…]     end-to-end tests only (root); words narrow them down, options go to the harness
   golden [--write]  the golden tests; --write accepts what the program prints today
-  vm [FILTER…]      the end-to-end tests on stock Debian kernels, emulated (root); --kernel 6.12, --long,
-                    --command 'SHELL COMMAND'
+  vm [FILTER…]      end-to-end and kernel tests on stock Debian kernels, emulated (root); --kernel 6.12, --long,
+                    --userland minimal|systemd, --share, --threads N, --processors N, --command 'SHELL COMMAND'
+  bench [FILTER…]   benchmarks beside other tools and the bare kernel (root); --list, --rounds N, --guests N
   demo              build a real guest and live with it for a minute (root)
   prepare [--check] install what the tasks need (Debian, root); --check only names what is missing
 ";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "test" => test::run_everything(),
         "e2e" => e2e::trials(&rest),
         "golden" => golden::cases(&rest),
+        "bench" => bench::races(&rest),
         "demo" => demo::show(),
         "vm" => vm::trials(&rest),
         "prepare" => prepare::packages(&rest),

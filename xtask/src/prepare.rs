@@ -26,17 +26,36 @@ const NEEDED: &[(&str, &str)] = &[
     ("bash", "bash"),
     ("ar", "binutils"),
     ("python3", "python3"),
+    ("strace", "strace"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
+    ("depmod", "kmod"),
+    ("mke2fs", "e2fsprogs"),
 ];
+
+/// Those that only building, and making test machines, needs.
+const FOR_BUILDING: &[&str] =
+    &["gcc", "libc6-dev", "make", "mmdebstrap", "qemu-system-x86", "qemu-system-common"];
+
+/// Packages that trials need on the machine on which they run.
+pub fn for_tests() -> impl Iterator<Item = &'static str> {
+    NEEDED.iter().map(|(_, package)| *package).filter(|package| !FOR_BUILDING.contains(package))
+}
 
 /// Installs what is missing, or with `--check` only says what that is.
 pub fn packages(words: &[String]) -> Outcome {
+    install(NEEDED, words.iter().any(|word| word == "--check"))
+}
+
+/// Installs what of `needed` is missing, or only says what that is.
+pub fn install(needed: &[(&str, &str)], only_say: bool) -> Outcome {
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(file, _)| !is_there(file)).map(|(_, package)| *package).collect();
+        needed.iter().filter(|(file, _)| !is_there(file)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
-    if words.iter().any(|word| word == "--check") {
+    if only_say {
         return Err(format!("missing: {list}"));
     }
     if !has_program("apt-get") {
@@ -49,7 +68,7 @@ pub fn packages(words: &[String]) -> Outcome {
     // A machine that never asked its archive for lists has none to install from.
     run(apt().arg("update"))?;
     run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing))?;
-    let still: Vec<&str> = NEEDED.iter().filter(|(file, _)| !is_there(file)).map(|(file, _)| *file).collect();
+    let still: Vec<&str> = needed.iter().filter(|(file, _)| !is_there(file)).map(|(file, _)| *file).collect();
     if still.is_empty() { Ok(()) } else { Err(format!("installed, and yet not found: {}", still.join(" "))) }
 }
 

@@ -1,25 +1,28 @@
-//! `cargo xtask vm`: the end-to-end trials on stock Debian kernels and a pure cgroup v2 host.
+//! `cargo xtask vm`: the end-to-end trials, and the tests near the kernel, on stock Debian kernels.
 //!
-//! A machine of QEMU, emulated and so without need of KVM, boots the kernel of a Debian package and an initramfs of one
-//! program. Its root is the building machine's, read through virtiofs, under a fresh ext4 that takes what is written;
-//! the program under test and all that trials make lie on that ext4. What trials print is seen as it comes and kept in
-//! `target/vm/`, the status of the harness comes back as the machine's last word.
+//! A machine of QEMU, emulated and so without need of KVM, boots the kernel of a Debian package on a pure cgroup v2
+//! host. Its userland is either *minimal* (PID 1 is a shell script, the root is the building machine's tree under a
+//! layer of its own) or *systemd* (Debian 12 on a disk). What trials print comes back as it is printed, is kept in
+//! `target/vm/KERNEL-USERLAND/`, and becomes ordinary results: a line for each test, all failures at the end.
 
 mod initramfs;
 mod kernel;
 mod machine;
+mod results;
+mod suite;
+mod userland;
 
-use crate::shell::{Duties, Outcome, cargo, has_program, is_root, run, target};
-use kernel::Kernel;
+use crate::shell::{Outcome, has_program, is_root, target};
+use kernel::{GENERATIONS, Generation, Kernel};
 use machine::{Ending, Machine};
-use std::env;
+use results::Results;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-
-/// The packages that stand for a kernel generation; each depends on the newest kernel of it.
-const KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-6.12-cloud-amd64"];
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use suite::{Suite, Test};
+use userland::Userland;
 
 /// Programs of the building machine, and the packages that bring them.
 const NEEDED: &[(&str, &str)] = &[
@@ -27,32 +30,48 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
     ("depmod", "kmod"),
     ("mke2fs", "e2fsprogs"),
+    ("mmdebstrap", "mmdebstrap"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
     ("busybox", "busybox-static"),
 ];
 
 /// What was asked for.
+#[derive(Default)]
 struct Ask {
-    /// Debian guests, too.
+    /// Kernels of the backports, too.
     long: bool,
-    /// Only kernels with this in their package's name.
+    /// Each test on one of two machines at least, not everything on each.
+    share: bool,
+    /// Only this kernel.
     kernel: Option<String>,
+    /// Only this userland.
+    userland: Option<String>,
     /// A shell command in place of the trials.
     command: Option<String>,
+    /// Processors of a machine.
+    processors: Option<u8>,
+    /// Trials at a time.
+    threads: Option<u8>,
     /// Words that narrow the trials down.
     filters: Vec<String>,
 }
 
 fn parse(words: &[String]) -> Result<Ask, String> {
-    let mut ask = Ask { long: false, kernel: None, command: None, filters: Vec::new() };
+    let mut ask = Ask::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().cloned().ok_or_else(|| format!("{word} wants a value"));
         match word.as_str() {
             "--long" => ask.long = true,
+            "--share" => ask.share = true,
             "--kernel" => ask.kernel = Some(value()?),
+            "--userland" => ask.userland = Some(value()?),
             "--command" => ask.command = Some(value()?),
+            "--processors" | "--threads" => {
+                let number = Some(value()?.parse().map_err(|_| format!("{word} wants a number"))?);
+                if word == "--threads" { ask.threads = number } else { ask.processors = number }
+            }
             _ if word.starts_with('-') => return Err(format!("no option named {word}")),
             _ => ask.filters.push(word.clone()),
         }
@@ -60,24 +79,88 @@ fn parse(words: &[String]) -> Result<Ask, String> {
     Ok(ask)
 }
 
-/// Runs the trials on each kernel, one machine at a time.
+impl Ask {
+    /// The machines that are asked for: kernel, and whether systemd runs it.
+    fn machines(&self) -> Result<Vec<(Generation, bool)>, String> {
+        let mut kernels: Vec<Generation> = match &self.kernel {
+            Some(name) => GENERATIONS.iter().copied().filter(|one| one.name == name).collect(),
+            None => GENERATIONS.iter().copied().filter(|one| self.long || !one.long).collect(),
+        };
+        if kernels.is_empty() {
+            let names: Vec<&str> = GENERATIONS.iter().map(|one| one.name).collect();
+            return Err(format!("--kernel is one of {}", names.join(", ")));
+        }
+        if self.share {
+            // The oldest with nothing around it, the other as servers run it.
+            kernels.truncate(2);
+            return Ok(kernels.into_iter().zip([false, true]).collect());
+        }
+        let userlands: &[bool] = match self.userland.as_deref() {
+            // One machine is enough for a command.
+            None if self.command.is_some() => &[false],
+            None => &[false, true],
+            Some("minimal") => &[false],
+            Some("systemd") => &[true],
+            Some(other) => return Err(format!("no userland {other:?}: minimal or systemd")),
+        };
+        Ok(kernels.iter().flat_map(|kernel| userlands.iter().map(|userland| (*kernel, *userland))).collect())
+    }
+}
+
+/// One machine and what it is to run.
+struct Job {
+    /// What its results are called: kernel and userland.
+    name: String,
+    kernel: Kernel,
+    userland: Userland,
+    directory: PathBuf,
+    tests: Vec<Test>,
+    processors: u8,
+    /// Trials at a time. With one, the processor time of each is told.
+    threads: u8,
+}
+
+/// Runs what is asked for, on two machines at a time.
 pub fn trials(words: &[String]) -> Outcome {
     let ask = parse(words)?;
+    let machines = ask.machines()?;
     check_needs()?;
-    run(&mut cargo(&["build", "--locked", "--quiet", "--package", "vserver"]))?;
-    let harness = build_harness()?;
-    let kernels: Vec<&&str> = KERNELS
-        .iter()
-        .filter(|package| ask.kernel.as_ref().is_none_or(|part| package.contains(part.as_str())))
-        .collect();
-    if kernels.is_empty() {
-        return Err(format!("none of {} is asked for", KERNELS.join(", ")));
+    let cache = target().join("vm");
+    fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    let suite = if ask.command.is_none() { Some(Suite::build()?) } else { None };
+    let shares = match &suite {
+        Some(suite) => share(suite, &ask, &machines)?,
+        None => vec![Vec::new(); machines.len()],
+    };
+    let mut jobs = Vec::new();
+    for ((generation, has_systemd), tests) in machines.into_iter().zip(shares) {
+        let userland = if has_systemd { Userland::systemd(&cache)? } else { Userland::Minimal };
+        let name = format!("{} {}", generation.name, userland.word());
+        let directory = cache.join(name.replace(' ', "-"));
+        fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        let kernel = Kernel::resolve(generation, &cache)?;
+        let (processors, threads) = (ask.processors.unwrap_or(1), ask.threads.unwrap_or(3));
+        jobs.push(Job { name, kernel, userland, directory, tests, processors, threads });
     }
-    let mut duties = Duties::new();
-    for package in kernels {
-        duties.attempt(package, || on_kernel(package, &ask, &harness));
+    let Some(suite) = suite else {
+        let command = ask.command.unwrap_or_default();
+        return jobs.iter().try_for_each(|job| job.command(&command));
+    };
+    conclude(&run_all(&jobs, &suite))
+}
+
+/// Which machine runs what, and that its images are there.
+fn share(suite: &Suite, ask: &Ask, machines: &[(Generation, bool)]) -> Result<Vec<Vec<Test>>, String> {
+    let tests = suite.tests(&ask.filters);
+    if tests.is_empty() {
+        return Err(format!("no test is named like {}", ask.filters.join(" ")));
     }
-    duties.conclude("vm")
+    suite.make_images(&tests)?;
+    if ask.share {
+        let has_systemd: Vec<bool> = machines.iter().map(|(_, has_systemd)| *has_systemd).collect();
+        return Ok(suite::share_out(&tests, &has_systemd));
+    }
+    Ok(machines.iter().map(|_| tests.clone()).collect())
 }
 
 fn check_needs() -> Outcome {
@@ -90,86 +173,181 @@ fn check_needs() -> Outcome {
     if is_root() { Ok(()) } else { Err("not root: the machine could not read all files of this one".into()) }
 }
 
-/// Builds the trials' program and tells where cargo put it.
-fn build_harness() -> Result<PathBuf, String> {
-    let words = [
-        "test",
-        "--locked",
-        "--quiet",
-        "--package",
-        "vserver-e2e",
-        "--test",
-        "e2e",
-        "--no-run",
-        "--message-format=json",
-    ];
-    let output =
-        cargo(&words).stderr(Stdio::inherit()).output().map_err(|error| format!("cargo: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("the end-to-end trials do not build: {}", output.status));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .filter_map(|line| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0))
-        .next_back()
-        .map(PathBuf::from)
-        .ok_or_else(|| "cargo does not tell where the end-to-end trials are".to_owned())
+/// What came of a machine.
+struct Report {
+    name: String,
+    results: Results,
+    took: Duration,
+    /// What went wrong with the machine itself.
+    trouble: Option<String>,
+    directory: PathBuf,
 }
 
-fn on_kernel(package: &str, ask: &Ask, harness: &Path) -> Outcome {
-    let directory = target().join("vm");
-    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let kernel = Kernel::resolve(package, &directory)?;
-    eprintln!("{}", kernel.package());
-    let command = ask.command.clone().unwrap_or_else(|| trials_command(ask, harness));
-    let machine = Machine {
-        kernel: &kernel,
-        command: &command,
-        memory_mib: 1536,
-        disk_bytes: 8 << 30,
-        limit: if ask.long { Duration::from_hours(1) } else { Duration::from_mins(40) },
-    };
-    let ending = match machine.run()? {
-        // Emulation is not perfect: a kernel that fell over gets a second chance, a failed trial does not.
-        Ending::Silent(tail) => {
-            eprintln!("{}: no exit status, once more; end of the console:\n{tail}", kernel.package());
-            machine.run()?
+/// Two machines at a time: one for each processor of the usual builder, as a machine makes good use of one only.
+fn run_all(jobs: &[Job], suite: &Suite) -> Vec<Report> {
+    let waiting = Mutex::new(jobs.iter());
+    let reports = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(job) = waiting.lock().expect("nobody panics").next() else { break };
+                    let report = job.run(suite);
+                    reports.lock().expect("nobody panics").push(report);
+                }
+            });
         }
-        ending @ Ending::Status(_) => ending,
-    };
-    match ending {
-        Ending::Status(0) => Ok(()),
-        Ending::Status(status) => Err(format!("exit status {status} on {}", kernel.package())),
-        Ending::Silent(tail) => {
-            Err(format!("no exit status on {}; end of the console:\n{tail}", kernel.package()))
+    });
+    let mut reports = reports.into_inner().expect("nobody panics");
+    reports.sort_by_key(|report| jobs.iter().position(|job| job.name == report.name));
+    reports
+}
+
+impl Job {
+    fn machine(&self) -> Machine<'_> {
+        Machine {
+            kernel: &self.kernel,
+            userland: &self.userland,
+            directory: &self.directory,
+            processors: self.processors,
+            memory_mib: 2048,
+            limit: Duration::from_mins(90),
         }
     }
-}
 
-/// The trials look for the program under test and for images beside themselves, as cargo puts them.
-fn trials_command(ask: &Ask, harness: &Path) -> String {
-    let program = harness.parent().and_then(Path::parent).unwrap_or(harness).join("vserver");
-    let mut lines = vec![
-        "set -e".to_owned(),
-        "mkdir -p /vm/target/debug/deps /vm/target/fixtures".to_owned(),
-        format!("cp {} /vm/target/debug/vserver", quoted(&program)),
-        format!("cp {} /vm/target/debug/deps/e2e", quoted(harness)),
-    ];
-    let images = target().join("fixtures");
-    // The attacker of the escape trials: what an earlier run built here need not be built under emulation.
-    lines.push(format!("cp {}/probe-* /vm/target/fixtures/ 2>/dev/null || true", quoted(&images)));
-    lines.push(format!("PATH=$PATH:{}", quoted(Path::new(&env::var("PATH").unwrap_or_default()))));
-    if ask.long {
-        lines.push(format!("cp {}/*.tar /vm/target/fixtures/", quoted(&images)));
+    /// Runs one command and prints what it prints.
+    fn command(&self, command: &str) -> Outcome {
+        self.forget_disk();
+        eprintln!("{}: {}", self.name, self.kernel.package());
+        let ending = self.machine().run(command, |bytes, _| {
+            // Nothing is to be done about a reader who went away.
+            drop(io::stdout().write_all(bytes));
+        });
+        self.forget_disk();
+        match ending? {
+            Ending::Status(0) => Ok(()),
+            Ending::Status(status) => Err(format!("exit status {status} on {}", self.name)),
+            Ending::Silent(tail) => {
+                Err(format!("no exit status on {}; end of the console:\n{tail}", self.name))
+            }
+        }
     }
-    // What a stock kernel of these generations must have is required: a trial that is left out would be a lie.
-    lines.push("export E2E_REQUIRE=root,user-namespaces,id-map,cgroups,sys-resource".to_owned());
-    lines.push("export E2E_SLOWNESS=5".to_owned());
-    lines.push(format!("export E2E_FILTER='{}'", ask.filters.join(" ").replace('\'', "")));
-    lines.push("exec /vm/target/debug/deps/e2e --test-threads=2".to_owned());
-    lines.join("\n")
+
+    /// Runs the tests; those that look at a machine switched on again, when it has been.
+    fn run(&self, suite: &Suite) -> Report {
+        let begun = Instant::now();
+        self.forget_disk();
+        eprintln!("{}: {} tests on {}", self.name, self.tests.len(), self.kernel.package());
+        let mut results = Results::default();
+        let (later, first): (Vec<Test>, Vec<Test>) =
+            self.tests.iter().cloned().partition(|test| test.name.starts_with(suite::NEXT_BOOT));
+        let mut trouble = None;
+        for tests in [first, later] {
+            if !tests.is_empty() && trouble.is_none() {
+                trouble = self.run_tests(suite, &tests, &mut results).err();
+            }
+        }
+        self.forget_disk();
+        let report = Report {
+            name: self.name.clone(),
+            results,
+            took: begun.elapsed(),
+            trouble,
+            directory: self.directory.clone(),
+        };
+        let file = report.directory.join("junit.xml");
+        let text = results::junit(&report.name, report.took, report.results.outcomes());
+        if let Err(error) = fs::write(&file, text) {
+            eprintln!("{}: {error}", file.display());
+        }
+        report
+    }
+
+    /// Emulation is not perfect: after a kernel that fell over, what has not been run gets a second chance. A failed
+    /// test does not.
+    fn run_tests(&self, suite: &Suite, tests: &[Test], results: &mut Results) -> Outcome {
+        for attempt in 1..=2 {
+            let missing: Vec<Test> = tests.iter().filter(|test| !results.has(test)).cloned().collect();
+            let mut used = Duration::ZERO;
+            let ending = self.machine().run(&suite.script(&missing, self.threads), |bytes, now| {
+                let cost = now.saturating_sub(std::mem::replace(&mut used, now));
+                for (test, outcome) in results.read(bytes) {
+                    let word = match &outcome {
+                        results::Outcome::Passed => "ok".to_owned(),
+                        results::Outcome::Failed(_) => "FAILED".to_owned(),
+                        results::Outcome::Ignored(reason) => format!("ignored ({reason})"),
+                    };
+                    let cost = if self.threads == 1 {
+                        format!(" [{:.1} s]", cost.as_secs_f32())
+                    } else {
+                        String::new()
+                    };
+                    eprintln!("test {}: {} {} ... {word}{cost}", self.name, test.program, test.name);
+                }
+            });
+            let missing: Vec<&Test> = tests.iter().filter(|test| !results.has(test)).collect();
+            match ending? {
+                Ending::Status(_) if missing.is_empty() => return Ok(()),
+                Ending::Status(status) => {
+                    return Err(format!(
+                        "{} tests have not told how they went (status {status})",
+                        missing.len()
+                    ));
+                }
+                Ending::Silent(tail) if attempt == 1 => {
+                    eprintln!(
+                        "{}: no exit status, the rest once more; end of the console:\n{tail}",
+                        self.name
+                    );
+                }
+                Ending::Silent(tail) => return Err(format!("no exit status; end of the console:\n{tail}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// A disk is kept from one boot to the next within a run only.
+    fn forget_disk(&self) {
+        // It is not there yet, or will be made anew.
+        drop(fs::remove_file(self.directory.join("disk")));
+    }
 }
 
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+/// Prints all failures with their words, a line for each machine, and one about all.
+fn conclude(reports: &[Report]) -> Outcome {
+    let mut failed = 0;
+    for report in reports {
+        for (test, outcome) in report.results.outcomes() {
+            if let results::Outcome::Failed(words) = outcome {
+                eprintln!(
+                    "\n---- {}: {} {} ----\n{}",
+                    report.name,
+                    test.program,
+                    test.name,
+                    words.trim_end()
+                );
+                failed += 1;
+            }
+        }
+        if let Some(trouble) = &report.trouble {
+            eprintln!("\n---- {} ----\n{trouble}", report.name);
+            failed += 1;
+        }
+    }
+    eprintln!();
+    for report in reports {
+        let count = |kind: fn(&results::Outcome) -> bool| {
+            report.results.outcomes().values().filter(|outcome| kind(outcome)).count()
+        };
+        eprintln!(
+            "vm {}: {} passed, {} failed, {} ignored in {} s; log: {}",
+            report.name,
+            count(|outcome| *outcome == results::Outcome::Passed),
+            count(|outcome| matches!(outcome, results::Outcome::Failed(_))),
+            count(|outcome| matches!(outcome, results::Outcome::Ignored(_))),
+            report.took.as_secs(),
+            report.directory.join("log").display()
+        );
+    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} failures")) }
 }

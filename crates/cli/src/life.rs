@@ -115,6 +115,14 @@ pub fn enter(running: &Running, entry: &Entry) -> Result<Exit, Failure> {
     Ok(Exit::Code(u8::try_from(status).unwrap_or(255)))
 }
 
+/// `vserver --broker NAME DIR`: the guard calls it when a system call of the guest waits to be answered.
+pub fn broker(layout: &Layout, words: &[OsString]) -> Result<Exit, Failure> {
+    let [name, _] = words else { return Err(Failure::plain("called by the guard only")) };
+    let name = GuestName::new(name.clone()).map_err(Failure::of)?;
+    vserver_run::broker::serve(layout, &name)?;
+    Ok(Exit::OK)
+}
+
 /// `vserver --guest-ended NAME DIR CODE STATUS`: the guard calls it when the guest has ended by itself.
 pub fn guest_ended(layout: &Layout, words: &[OsString]) -> Result<Exit, Failure> {
     let [name, dir, code, status] = words else { return Err(Failure::plain("called by the guard only")) };

@@ -8,6 +8,7 @@ mod guests;
 mod help;
 mod life;
 mod man;
+mod nets;
 mod output;
 mod processes;
 mod report;

@@ -72,12 +72,14 @@ fn read_all(layout: &Layout, pids: &[i32]) -> Result<Vec<Process>, vserver_kerne
     Ok(all)
 }
 
-/// The component after `top` in any of the paths.
+/// The component after `top` in any of the paths. Programs of the host that are only in a network context are the
+/// host's: their groups are `TOP/.nids/NID` and `TOP/NAME/net`.
 fn guest_in(top: &OsStr, groups: &[Membership]) -> Option<OsString> {
     groups.iter().find_map(|group| {
         let mut parts = group.path.iter();
         parts.by_ref().find(|part| *part == top)?;
-        parts.next().map(OsStr::to_owned)
+        let name = parts.next()?;
+        (name != ".nids" && parts.next().is_none_or(|below| below != "net")).then(|| name.to_owned())
     })
 }
 
@@ -91,6 +93,9 @@ mod tests {
         let guest = |text: &str| guest_in(OsStr::new("vservers"), &parse_cgroups(text.as_bytes()));
         assert_eq!(guest("0::/vservers/web1/guest/vservers/db\n").unwrap(), "web1");
         assert_eq!(guest("2:cpu:/\n1:name=x:/a/vservers/db\n0::/\n").unwrap(), "db");
+        assert_eq!(guest("0::/vservers/web1/guest/net\n").unwrap(), "web1");
+        assert_eq!(guest("2:cpu:/\n0::/vservers/web1/net\n"), None);
+        assert_eq!(guest("0::/vservers/.nids/900\n"), None);
         assert_eq!(guest("0::/vservers\n"), None);
         assert_eq!(guest("0::/init.scope\n"), None);
     }

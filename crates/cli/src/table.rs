@@ -202,6 +202,10 @@ pub const PROGRAMS: &[&Command] = &[
     &applet::lsxid::COMMAND,
     &applet::lcap::COMMAND,
     &applet::vprocunhide::COMMAND,
+    &applet::chbind::COMMAND,
+    &applet::ncontext::COMMAND,
+    &applet::naddress::COMMAND,
+    &applet::nattribute::COMMAND,
 ];
 
 /// Every verb of `vserver NAME`, in the order of the help.
@@ -272,6 +276,10 @@ mod tests {
         "vmount",
         "vsomething",
         "vprocunhide",
+        "chbind",
+        "ncontext",
+        "naddress",
+        "nattribute",
     ];
     const MUST_BE_VERBS: &[&str] = &[
         "start",

@@ -2,6 +2,7 @@
 
 use core::ptr;
 
+use crate::calls::Calls;
 use crate::sys::PollFd;
 use crate::{Arguments, fd, sys};
 
@@ -22,11 +23,15 @@ pub fn run(arguments: &Arguments) -> ! {
     for descriptor in [fd::STAT, fd::TOOL, fd::CONSOLE, fd::LOG_DIRECTORY, fd::INIT] {
         sys::set_cloexec(descriptor);
     }
+    let mut calls = Calls::new();
+    let control = if sys::is_open(fd::CONTROL) { fd::CONTROL } else { -1 };
     let mut log = Log::open(arguments);
     let mut watched = [
         PollFd { fd: fd::INIT, events: POLLIN, revents: 0 },
         PollFd { fd: fd::HOLD, events: POLLIN, revents: 0 },
         // Negative: passed over. The tool reads the console itself until it lets go.
+        PollFd { fd: -1, events: POLLIN, revents: 0 },
+        PollFd { fd: control, events: POLLIN, revents: 0 },
         PollFd { fd: -1, events: POLLIN, revents: 0 },
     ];
     let mut ended = false;
@@ -55,6 +60,13 @@ pub fn run(arguments: &Arguments) -> ! {
             // Not expected, as we hold the other side open; never spin.
             watched[2].fd = -1;
         }
+        if watched[3].fd >= 0 && watched[3].revents != 0 && !calls.take() {
+            watched[3].fd = -1;
+        }
+        if watched[4].fd >= 0 && watched[4].revents != 0 {
+            calls.attend(arguments);
+        }
+        watched[4].fd = calls.watch();
     }
     log.copy_rest();
     // Not our child when a later guard adopted the guest: then what was seen of it counts, or nobody knows.
@@ -100,6 +112,8 @@ fn finish(arguments: &Arguments, (code, status): (i32, i32)) -> ! {
     }
     words[count] = decimal(code, &mut code_text);
     words[count + 1] = decimal(status, &mut status_text);
+    // Listeners of a guest that is no more, and a broker that is still waiting for its calls.
+    sys::close_from(fd::CONTROL);
     let tool = arguments.word(3);
     // SAFETY: C strings and null-terminated arrays of them, all alive until the process is replaced.
     unsafe {

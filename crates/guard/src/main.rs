@@ -13,6 +13,7 @@
 #![no_std]
 #![no_main]
 
+mod calls;
 mod guard;
 mod init;
 mod shim;
@@ -31,12 +32,18 @@ mod fd {
     pub const CONSOLE: i32 = 5;
     /// guard: end of file says that the tool no longer reads the console itself.
     pub const HOLD: i32 = 6;
-    // 7 is the guest's host view: a mount namespace, only held open so that the tool can enter it. 10 is the console's
-    // slave side, held open so that the console never hangs up.
+    /// guard: the guest's host view, a mount namespace, only held open so that the tool can enter it.
+    pub const HOST_VIEW: i32 = 7;
     /// guard: the directory that holds the console log.
     pub const LOG_DIRECTORY: i32 = 8;
     /// guard: the tool itself, opened at the start, for the case that its path is gone at the end.
     pub const TOOL: i32 = 9;
+    /// guard: the console's slave side, held open so that the console never hangs up.
+    pub const CONSOLE_SLAVE: i32 = 10;
+    /// guard: where listeners for answered system calls arrive; not open for a guest without them.
+    pub const CONTROL: i32 = 11;
+    /// guard: the other end, which the tool fetches a copy of when a process enters the guest.
+    pub const CONTROL_PEER: i32 = 12;
 }
 
 #[panic_handler]

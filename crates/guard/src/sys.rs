@@ -24,6 +24,16 @@ mod number {
     pub const EXECVEAT: usize = 322;
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
+    pub const SOCKETPAIR: usize = 53;
+    pub const SENDMSG: usize = 46;
+    pub const RECVMSG: usize = 47;
+    pub const EPOLL_CREATE1: usize = 291;
+    pub const EPOLL_CTL: usize = 233;
+    pub const EPOLL_PWAIT: usize = 281;
+    pub const MEMFD_CREATE: usize = 319;
+    pub const PREAD64: usize = 17;
+    pub const DUP3: usize = 292;
+    pub const CLOSE_RANGE: usize = 436;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
@@ -47,6 +57,16 @@ mod number {
     pub const EXECVEAT: usize = 281;
     pub const RT_SIGACTION: usize = 134;
     pub const RT_SIGPROCMASK: usize = 135;
+    pub const SOCKETPAIR: usize = 199;
+    pub const SENDMSG: usize = 211;
+    pub const RECVMSG: usize = 212;
+    pub const EPOLL_CREATE1: usize = 20;
+    pub const EPOLL_CTL: usize = 21;
+    pub const EPOLL_PWAIT: usize = 22;
+    pub const MEMFD_CREATE: usize = 279;
+    pub const PREAD64: usize = 67;
+    pub const DUP3: usize = 24;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -277,6 +297,175 @@ pub fn default_signals() {
         // SAFETY: the kernel reads one sigaction; SIGKILL and SIGSTOP are refused, which does no harm.
         unsafe { call(number::RT_SIGACTION, [signal, &raw const default as usize, 0, 8, 0, 0]) };
     }
+}
+
+/// A message has arrived without a descriptor in it.
+pub const NO_DESCRIPTOR: i32 = i32::MIN;
+
+/// `struct msghdr` with room for one byte and one descriptor.
+#[repr(C)]
+struct Message {
+    name: usize,
+    name_length: usize,
+    parts: usize,
+    part_count: usize,
+    control: usize,
+    control_length: usize,
+    flags: usize,
+}
+
+/// `struct cmsghdr` with one descriptor, padded.
+#[repr(C)]
+struct Rights {
+    length: usize,
+    level: i32,
+    kind: i32,
+    descriptor: i32,
+    padding: i32,
+}
+
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+const MSG_DONTWAIT: usize = 0x40;
+const MSG_NOSIGNAL: usize = 0x4000;
+
+/// Does `number` with a message of `byte` and `rights`.
+fn message(number: usize, socket: i32, bytes: &mut [u8; 8], rights: &mut Rights, flags: usize) -> isize {
+    let part = [bytes.as_mut_ptr() as usize, bytes.len()];
+    let mut header = Message {
+        name: 0,
+        name_length: 0,
+        parts: part.as_ptr() as usize,
+        part_count: 1,
+        control: rights as *mut Rights as usize,
+        control_length: size_of::<Rights>(),
+        flags: 0,
+    };
+    // SAFETY: the header, what it points to, and the lengths belong together and live until the call returns.
+    unsafe { call(number, [socket as usize, &raw mut header as usize, flags, 0, 0, 0]) }
+}
+
+/// Takes a message and the descriptor in it, open across an exec. Negative: an error, or [`NO_DESCRIPTOR`].
+pub fn receive_descriptor(socket: i32) -> i32 {
+    let mut rights = Rights { length: 0, level: 0, kind: 0, descriptor: -1, padding: 0 };
+    let result = message(number::RECVMSG, socket, &mut [0; 8], &mut rights, MSG_DONTWAIT);
+    if result < 0 {
+        return result as i32;
+    }
+    let carries = rights.level == SOL_SOCKET && rights.kind == SCM_RIGHTS && rights.length >= 20;
+    if carries && rights.descriptor >= 0 { rights.descriptor } else { NO_DESCRIPTOR }
+}
+
+/// Sends a copy of a descriptor, with its number here as the text.
+pub fn send_descriptor(socket: i32, descriptor: i32) {
+    let mut rights = Rights { length: 20, level: SOL_SOCKET, kind: SCM_RIGHTS, descriptor, padding: 0 };
+    let mut bytes = (descriptor as u64).to_ne_bytes();
+    message(number::SENDMSG, socket, &mut bytes, &mut rights, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/// Two connected sockets that keep message boundaries, closed by an exec.
+pub fn socket_pair() -> Option<(i32, i32)> {
+    const AF_UNIX: usize = 1;
+    const SEQPACKET_CLOEXEC: usize = 5 | 0o2_000_000;
+    let mut pair = [0i32; 2];
+    // SAFETY: the kernel writes two ints.
+    let result = unsafe {
+        call(number::SOCKETPAIR, [AF_UNIX, SEQPACKET_CLOEXEC, 0, pair.as_mut_ptr() as usize, 0, 0])
+    };
+    if result < 0 { None } else { Some((pair[0], pair[1])) }
+}
+
+/// An empty file in memory.
+pub fn memory_file(name: &core::ffi::CStr) -> isize {
+    const CLOEXEC: usize = 1;
+    // SAFETY: a C string and a number.
+    unsafe { call(number::MEMFD_CREATE, [name.as_ptr() as usize, CLOEXEC, 0, 0, 0, 0]) }
+}
+
+/// The first two words of a file; false when they are not there.
+pub fn read_note(file: i32, note: &mut [u64; 2]) -> bool {
+    // SAFETY: the kernel writes at most 16 bytes.
+    unsafe { call(number::PREAD64, [file as usize, note.as_mut_ptr() as usize, 16, 0, 0, 0]) == 16 }
+}
+
+/// Puts a copy of a descriptor at a number, open across an exec.
+pub fn duplicate(from: i32, to: i32) {
+    // SAFETY: numbers only.
+    unsafe { call(number::DUP3, [from as usize, to as usize, 0, 0, 0, 0]) };
+}
+
+/// Closes every descriptor from this one on.
+pub fn close_from(first: i32) {
+    // SAFETY: numbers only.
+    unsafe { call(number::CLOSE_RANGE, [first as usize, u32::MAX as usize, 0, 0, 0, 0]) };
+}
+
+/// Whether a descriptor is open.
+pub fn is_open(fd: i32) -> bool {
+    const F_GETFD: usize = 1;
+    // SAFETY: numbers only.
+    unsafe { call(number::FCNTL, [fd as usize, F_GETFD, 0, 0, 0, 0]) >= 0 }
+}
+
+/// The wait status of a child, waited for.
+pub fn wait_child(pid: isize) -> i32 {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes one int.
+        let result = unsafe { call(number::WAIT4, [pid as usize, &raw mut status as usize, 0, 0, 0, 0]) };
+        if result != EINTR {
+            return status;
+        }
+    }
+}
+
+/// `struct epoll_event`: packed on x86-64 only.
+#[cfg_attr(target_arch = "x86_64", repr(C, packed))]
+#[cfg_attr(not(target_arch = "x86_64"), repr(C))]
+struct Event {
+    events: u32,
+    descriptor: u64,
+}
+
+/// A watch over descriptors, closed by an exec.
+pub fn epoll() -> isize {
+    // SAFETY: a number.
+    unsafe { call(number::EPOLL_CREATE1, [0o2_000_000, 0, 0, 0, 0, 0]) }
+}
+
+pub fn epoll_add(epoll: i32, fd: i32, events: u32) {
+    const ADD: usize = 1;
+    let event = Event { events, descriptor: fd as u64 };
+    // SAFETY: the kernel reads one event.
+    unsafe { call(number::EPOLL_CTL, [epoll as usize, ADD, fd as usize, &raw const event as usize, 0, 0]) };
+}
+
+/// One descriptor that is ready, with its events; none if there is none.
+pub fn epoll_next(epoll: i32) -> Option<(u32, i32)> {
+    let mut event = Event { events: 0, descriptor: 0 };
+    // SAFETY: the kernel writes at most one event; no signal mask is given.
+    let count = unsafe { call(number::EPOLL_PWAIT, [epoll as usize, &raw mut event as usize, 1, 0, 0, 8]) };
+    if count == 1 { Some((event.events, event.descriptor as i32)) } else { None }
+}
+
+/// Takes a waiting system call from a seccomp listener and gives its id.
+pub fn receive_call(listener: i32) -> Option<u64> {
+    const RECEIVE: usize = 0xc050_2100;
+    let mut call_data = [0u64; 10];
+    // SAFETY: struct seccomp_notif is 80 bytes, zeroed; the id comes first.
+    let result = unsafe {
+        call(number::IOCTL, [listener as usize, RECEIVE, call_data.as_mut_ptr() as usize, 0, 0, 0])
+    };
+    if result < 0 { None } else { Some(call_data[0]) }
+}
+
+/// Ends a waiting system call with an errno.
+pub fn answer_call(listener: i32, id: u64, errno: i32) {
+    const SEND: usize = 0xc018_2101;
+    // struct seccomp_notif_resp: id, value, then error and flags in one word.
+    let answer = [id, 0, u64::from((-errno) as u32)];
+    // SAFETY: the kernel reads 24 bytes.
+    unsafe { call(number::IOCTL, [listener as usize, SEND, answer.as_ptr() as usize, 0, 0, 0]) };
 }
 
 /// The compiler calls these for larger copies; there is no libc to take them from.

@@ -236,6 +236,16 @@ impl Hierarchies {
         self.iter().find(|hierarchy| hierarchy.is_v2())
     }
 
+    /// The cgroup2 hierarchy and no other: for groups that govern sockets alone, and leave whoever enters them in the
+    /// version 1 groups that they are in. `None`: this host has none.
+    pub fn v2_alone(&self) -> Result<Option<Self>> {
+        let Some(v2) = self.v2() else { return Ok(None) };
+        let root =
+            v2.root.try_clone().blame_with("dup(2)", || v2.show(Path::new("")).display().to_string())?;
+        let (kind, mount_point, shows) = (v2.kind.clone(), v2.mount_point.clone(), v2.shows.clone());
+        Ok(Some(Self(Arc::new(vec![Hierarchy { kind, root, mount_point, shows }]))))
+    }
+
     /// The hierarchy that governs this controller (`memory`, `name=systemd`), whichever version.
     pub fn with_controller(&self, controller: &str) -> Option<&Hierarchy> {
         self.iter().find(|hierarchy| hierarchy.controllers().iter().any(|name| name == controller))

@@ -17,6 +17,7 @@ pub mod idmap;
 pub mod link;
 pub mod message;
 pub mod mount;
+pub mod notify;
 pub mod ns;
 pub mod oom;
 pub mod personality;
@@ -26,6 +27,7 @@ pub mod pty;
 pub mod rlimit;
 pub mod sched;
 pub mod seccomp;
+pub mod shadow;
 pub mod sys;
 pub mod uts;
 

@@ -90,6 +90,16 @@ impl Pidfd {
         sys::pidfd_open(pid).map(Self)
     }
 
+    /// A copy of one of the process's descriptors, by its number there.
+    ///
+    /// `pidfd_getfd(2)`, Linux 5.6. `EPERM`: the process must not be traced by us; `EBADF`: not open there.
+    #[doc(alias = "pidfd_getfd")]
+    pub fn descriptor(&self, number: i32) -> Result<OwnedFd> {
+        let flags = rustix::process::PidfdGetfdFlags::empty();
+        rustix::process::pidfd_getfd(&self.0, number, flags)
+            .blame_with("pidfd_getfd(2)", || format!("descriptor {number}"))
+    }
+
     /// Sends a signal, realtime ones included. `Ok(false)`: the process has ended and been collected.
     pub fn signal(&self, signal: i32) -> Result<bool> {
         match sys::pidfd_send_signal(self.0.as_fd(), signal) {

@@ -2,6 +2,9 @@
 //!
 //! Any filter costs about 35 ns on every system call, so there is one only where it is needed. Calls that programs can
 //! do without answer `ENOSYS`, as if the kernel were built without them; the others `EPERM`.
+//!
+//! A second use of the same filter is `hide_netif`: calls that would show the host's network devices are answered by
+//! a process of ours ([`crate::notify`]). A thread can have one such listener only, so both stand in one program.
 
 use crate::Result;
 use crate::sys::{self, Filter};
@@ -72,10 +75,30 @@ const AARCH64: (u32, usize) = (0xc000_00b7, 2);
 /// Bit of the call numbers of the x32 interface.
 const X32: u32 = 0x4000_0000;
 
-/// Where things are in `struct seccomp_data`; the first argument's low half on a little-endian machine.
+/// Calls of each architecture that can show network devices, in the order of [`Rule::numbers`].
+const SOCKET: [u32; 3] = [41, 359, 198];
+const IOCTL: [u32; 3] = [16, 54, 29];
+/// i386: all socket calls in one, the arguments in memory.
+const SOCKETCALL: u32 = 102;
+const SYS_SOCKET: u32 = 1;
+const AF_NETLINK: u32 = 16;
+const NETLINK_ROUTE: u32 = 0;
+const NETLINK_SOCK_DIAG: u32 = 4;
+const NETLINK_GENERIC: u32 = 16;
+/// Requests of `<linux/sockios.h>` that show or change devices, addresses and neighbours, from `SIOCGIFNAME` to the
+/// last one before those that a protocol or a driver defines; and the two among them that only concern the socket.
+const FIRST_DEVICE_REQUEST: u32 = 0x8910;
+const BEHIND_DEVICE_REQUESTS: u32 = 0x89d0;
+const SIOCOUTQNSD: u32 = 0x894b;
+const SIOCGSKNS: u32 = 0x894c;
+
+/// Where things are in `struct seccomp_data`; the low halves of arguments on a little-endian machine, as all of these
+/// are `int` for the kernel.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
+const THIRD_ARGUMENT: u32 = 32;
 
 const LOAD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
@@ -84,6 +107,8 @@ const JUMP_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
 const ALLOW: Filter = Filter { code: RETURN, jt: 0, jf: 0, k: 0x7fff_0000 };
+/// The listener decides; `ENOSYS` when there is none.
+const ASK: Filter = Filter { code: RETURN, jt: 0, jf: 0, k: 0x7fc0_0000 };
 
 const fn deny(errno: i32) -> Filter {
     Filter { code: RETURN, jt: 0, jf: 0, k: 0x0005_0000 | errno.cast_unsigned() }
@@ -106,20 +131,24 @@ impl Program {
     /// The filter for this machine's architecture, and for i386 programs on x86-64. Calls of any other interface (x32
     /// too) are `ENOSYS` and `EPERM`: their numbers would mean something else.
     pub fn denying(denials: &[Denial]) -> Self {
-        let architectures: &[(u32, usize)] = if cfg!(target_arch = "x86_64") {
-            &[X86_64, I386]
-        } else if cfg!(target_arch = "aarch64") {
-            &[AARCH64]
-        } else {
-            &[]
-        };
-        Self::for_architectures(architectures, denials)
+        Self::for_architectures(architectures(), denials, false)
     }
 
-    fn for_architectures(architectures: &[(u32, usize)], denials: &[Denial]) -> Self {
+    /// The same, and what shows network devices is asked of the listener: netlink sockets for routes and for generic
+    /// families, and the device requests of ioctl(2). Socket listings by netlink are `EPROTONOSUPPORT`, on which `ss`
+    /// reads `/proc/net`. `io_uring` is denied as well: no filter sees the sockets that it makes.
+    ///
+    /// To be installed by [`install_with_listener`].
+    pub fn hiding_devices(denials: &[Denial]) -> Self {
+        let mut denials = denials.to_vec();
+        denials.push(Denial::IoUring);
+        Self::for_architectures(architectures(), &denials, true)
+    }
+
+    fn for_architectures(architectures: &[(u32, usize)], denials: &[Denial], hiding: bool) -> Self {
         let mut program = vec![load(ARCHITECTURE)];
         for architecture in architectures {
-            let section = section(*architecture, denials);
+            let section = section(*architecture, denials, hiding);
             let length = u8::try_from(section.len()).expect("a section is short: three instructions a rule");
             program.push(test(JUMP_EQUAL, architecture.0, length));
             program.extend(section);
@@ -134,10 +163,58 @@ impl Program {
     }
 }
 
-fn section((audit, column): (u32, usize), denials: &[Denial]) -> Vec<Filter> {
+/// Those of programs that this machine runs.
+fn architectures() -> &'static [(u32, usize)] {
+    if cfg!(target_arch = "x86_64") {
+        &[X86_64, I386]
+    } else if cfg!(target_arch = "aarch64") {
+        &[AARCH64]
+    } else {
+        &[]
+    }
+}
+
+/// What asks the listener; the call's number is loaded before and, where no rule matches, afterwards.
+fn questions(audit: u32, column: usize) -> Vec<Filter> {
+    let mut questions = vec![
+        test(JUMP_EQUAL, IOCTL[column], 7),
+        load(SECOND_ARGUMENT),
+        test(JUMP_AT_LEAST, FIRST_DEVICE_REQUEST, 4),
+        Filter { code: JUMP_AT_LEAST, jt: 3, jf: 0, k: BEHIND_DEVICE_REQUESTS },
+        Filter { code: JUMP_EQUAL, jt: 2, jf: 0, k: SIOCOUTQNSD },
+        Filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: SIOCGSKNS },
+        ASK,
+        ALLOW,
+        test(JUMP_EQUAL, SOCKET[column], 9),
+        load(FIRST_ARGUMENT),
+        test(JUMP_EQUAL, AF_NETLINK, 6),
+        load(THIRD_ARGUMENT),
+        Filter { code: JUMP_EQUAL, jt: 2, jf: 0, k: NETLINK_ROUTE },
+        Filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: NETLINK_GENERIC },
+        Filter { code: JUMP_EQUAL, jt: 1, jf: 2, k: NETLINK_SOCK_DIAG },
+        ASK,
+        deny(libc::EPROTONOSUPPORT),
+        ALLOW,
+    ];
+    if audit == I386.0 {
+        questions.extend([
+            test(JUMP_EQUAL, SOCKETCALL, 4),
+            load(FIRST_ARGUMENT),
+            test(JUMP_EQUAL, SYS_SOCKET, 1),
+            ASK,
+            ALLOW,
+        ]);
+    }
+    questions
+}
+
+fn section((audit, column): (u32, usize), denials: &[Denial], hiding: bool) -> Vec<Filter> {
     let mut section = vec![load(NUMBER)];
     if audit == X86_64.0 {
         section.extend([test(JUMP_AT_LEAST, X32, 1), deny(libc::ENOSYS)]);
+    }
+    if hiding {
+        section.extend(questions(audit, column));
     }
     for rule in RULES.iter().filter(|rule| denials.contains(&rule.denial)) {
         let Some(number) = rule.numbers[column] else { continue };
@@ -165,6 +242,21 @@ pub fn install(program: &Program) -> Result<()> {
     sys::seccomp_load(&program.0)
 }
 
+/// The same with a listener, on which the calls that the program leaves to others are answered: [`crate::notify`].
+///
+/// Once a call is being answered only a fatal signal interrupts it, where the kernel knows that (Linux 5.19): without,
+/// a program that is signalled often might never get its answer. `EBUSY`: this thread has a listener already.
+#[doc(alias = "SECCOMP_FILTER_FLAG_NEW_LISTENER")]
+pub fn install_with_listener(program: &Program) -> Result<crate::notify::Listener> {
+    sys::seccomp_load_with_listener(&program.0).map(crate::notify::Listener::from)
+}
+
+/// Whether this kernel lets a process answer the system calls of others (`SECCOMP_RET_USER_NOTIF`, Linux 5.0).
+pub fn can_be_answered() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail")
+        .is_ok_and(|actions| actions.split_whitespace().any(|action| action == "user_notif"))
+}
+
 /// Whether a process has a filter, by its status.
 pub fn is_filtered(pid: i32) -> Result<bool> {
     crate::proc::status(pid).map(|status| status.seccomp == 2)
@@ -178,6 +270,11 @@ mod tests {
 
     /// What the filter answers: a tiny classic BPF machine for the five operations in use.
     fn answer(program: &Program, audit: u32, number: u32, first: u64) -> u32 {
+        answer_to(program, audit, number, [first, 0, 0])
+    }
+
+    fn answer_to(program: &Program, audit: u32, number: u32, arguments: [u64; 3]) -> u32 {
+        let low = |at: usize| (arguments[at] & 0xffff_ffff) as u32;
         let mut at = 0;
         let mut accumulator = 0;
         loop {
@@ -188,7 +285,9 @@ mod tests {
                     accumulator = match k {
                         NUMBER => number,
                         ARCHITECTURE => audit,
-                        FIRST_ARGUMENT => (first & 0xffff_ffff) as u32,
+                        FIRST_ARGUMENT => low(0),
+                        SECOND_ARGUMENT => low(1),
+                        THIRD_ARGUMENT => low(2),
                         other => panic!("loads {other}"),
                     };
                     continue;
@@ -204,7 +303,47 @@ mod tests {
     }
 
     fn full() -> Program {
-        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL)
+        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL, false)
+    }
+
+    fn hiding() -> Program {
+        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL, true)
+    }
+
+    #[test]
+    fn what_shows_devices_is_asked_and_nothing_else() {
+        for (audit, column) in [X86_64, I386, AARCH64] {
+            let ask = |number: u32, arguments| answer_to(&hiding(), audit, number, arguments);
+            let ioctl = |request: u64| ask(IOCTL[column], [3, request, 0]);
+            for request in [0x8910, 0x8912, 0x8915, 0x8933, 0x8946, 0x894a, 0x894d, 0x8954, 0x8970, 0x89cf] {
+                assert_eq!(ioctl(request), ASK.k, "{request:#x}");
+                assert_eq!(ioctl(request | 1 << 40), ASK.k, "the kernel looks at 32 bits");
+            }
+            for request in [0x5401, 0x541b, 0x8905, 0x890f, 0x894b, 0x894c, 0x89d0, 0x89f0, 0xc000_8912] {
+                assert_eq!(ioctl(request), ALLOW.k, "{request:#x}");
+            }
+            let socket = |family: u64, protocol: u64| ask(SOCKET[column], [family, 3, protocol]);
+            assert_eq!((socket(16, 0), socket(16, 16)), (ASK.k, ASK.k));
+            assert_eq!(socket(16 | 1 << 32, 1 << 32), ASK.k, "the kernel looks at 32 bits");
+            assert_eq!(socket(16, 4), ERRNO | libc::EPROTONOSUPPORT.cast_unsigned());
+            for (family, protocol) in [(16, 9), (16, 15), (2, 0), (10, 6), (1, 0)] {
+                assert_eq!(socket(family, protocol), ALLOW.k, "{family} {protocol}");
+            }
+        }
+        assert_eq!(answer(&hiding(), I386.0, SOCKETCALL, 1), ASK.k);
+        assert_eq!(answer(&hiding(), I386.0, SOCKETCALL, 2), ALLOW.k);
+        assert_eq!(answer(&hiding(), X86_64.0, SOCKETCALL, 1), ALLOW.k, "getuid");
+    }
+
+    #[test]
+    fn hiding_denies_what_is_denied_without() {
+        for number in (0..600).filter(|number| ![16, 41].contains(number)) {
+            let bits = u64::from(NEWUSER);
+            assert_eq!(answer(&hiding(), X86_64.0, number, bits), answer(&full(), X86_64.0, number, bits));
+        }
+        let only = Program::hiding_devices(&[]);
+        assert_eq!(answer(&only, X86_64.0, 425, 0), ERRNO | libc::ENOSYS.cast_unsigned(), "io_uring");
+        assert_eq!(answer(&only, X86_64.0, 248, 0), ALLOW.k, "keyrings");
     }
 
     #[test]
@@ -238,7 +377,7 @@ mod tests {
 
     #[test]
     fn nothing_denied_is_nothing_but_foreign_interfaces() {
-        let program = Program::for_architectures(&[X86_64], &[]);
+        let program = Program::for_architectures(&[X86_64], &[], false);
         assert!((0..600).all(|number| answer(&program, X86_64.0, number, u64::MAX) == ALLOW.k));
     }
 

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::name::fnv1a;
-use crate::{GuestName, Xid};
+use crate::{GuestName, Nid, Xid};
 
 /// All base directories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +162,27 @@ impl Layout {
         self.virtualdir.join(xid.to_string())
     }
 
+    /// Where network contexts have their directories of what was `/proc/virtnet`.
+    pub fn virtnetdir(&self) -> PathBuf {
+        self.virtualdir.with_file_name("virtnet")
+    }
+
+    /// A network context's directory of what was `/proc/virtnet`.
+    pub fn virtnet_of(&self, nid: Nid) -> PathBuf {
+        self.virtnetdir().join(nid.to_string())
+    }
+
+    /// The lock held while a network context without a guest is made or swept.
+    pub fn netcontext_lock(&self) -> PathBuf {
+        self.lockdir.join("netcontexts")
+    }
+
+    /// The cgroup of a network context without a guest, relative to the hierarchy's root. (No guest's name begins with
+    /// a dot.)
+    pub fn netcontext_cgroup_of(&self, nid: Nid) -> PathBuf {
+        Path::new(&self.cgroup_top).join(".nids").join(nid.to_string())
+    }
+
     /// The lock that start and stop of a guest hold.
     pub fn startup_lock_of(&self, guest: &GuestName) -> PathBuf {
         self.lockdir.join(format!("{}.startup", guest.lock_name()))
@@ -197,6 +218,9 @@ mod tests {
         assert_eq!(layout.rev_link_of(xid), Path::new("/run/vservers.rev/105"));
         assert_eq!(layout.helper_file_of(xid), Path::new("/run/vshelper/105"));
         assert_eq!(layout.virtual_of(xid), Path::new("/run/vserver/virtual/105"));
+        let nid = Nid::from(xid);
+        assert_eq!(layout.virtnet_of(nid), Path::new("/run/vserver/virtnet/105"));
+        assert_eq!(layout.netcontext_cgroup_of(nid), Path::new("vservers/.nids/105"));
         assert_eq!(layout.startup_lock_of(&web1), Path::new("/run/lock/vserver/web1.startup"));
         assert_eq!(layout.cgroup_of(&web1), Path::new("vservers/web1"));
     }

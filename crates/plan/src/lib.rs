@@ -6,7 +6,9 @@
 
 pub mod ask;
 pub mod command;
+pub mod hide;
 pub mod mounts;
+pub mod netcontext;
 pub mod rights;
 pub mod show;
 pub mod start;
@@ -15,6 +17,7 @@ pub mod tree;
 pub mod visible;
 
 pub use ask::{Rescue, StartAsk};
+pub use netcontext::NetContext;
 pub use start::{Ground, Refusal, start};
 pub use step::{Inside, Plan, Rights, Step, Warning};
 pub use tree::Tree;

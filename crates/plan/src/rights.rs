@@ -3,6 +3,8 @@
 use vserver_config::guest::{Guest, UserSpace};
 use vserver_model::{CapSet, Mode, UlimitResource, Xid, personality};
 
+use crate::hide;
+use crate::start::Ground;
 use crate::step::{AllowedDevice, ResourceLimit, Rights, Warning};
 use crate::tree::{DevEntry, DevKind};
 
@@ -82,11 +84,13 @@ pub fn capability_warnings(guest: &Guest, mode: &Mode) -> Vec<Warning> {
 }
 
 /// What every process of the guest may do.
-pub fn rights(guest: &Guest, mode: &Mode, systemd: bool) -> Rights {
+pub fn rights(guest: &Guest, mode: &Mode, systemd: bool, ground: &Ground) -> Rights {
     Rights {
         capabilities: capabilities(guest, systemd),
         deny_system_calls: matches!(mode, Mode::Classic),
         user_namespaces: may_make_user_namespaces(guest),
+        hide_devices: hide::brokered(guest),
+        scope_sockets: hide::shares_the_network(guest) && ground.scopes_sockets,
         limits: limits(guest),
         personality: personality_of(guest),
         nice: guest.nice.as_ref().map(|nice| nice.value),

@@ -106,6 +106,12 @@ fn rights_in_words(rights: &Rights) -> Vec<String> {
     if rights.deny_system_calls {
         lines.push("refuse the system calls that reach the host".into());
     }
+    if rights.scope_sockets {
+        lines.push("keep from abstract unix sockets of processes outside".into());
+    }
+    if rights.hide_devices {
+        lines.push("leave calls that show network devices to the broker, which shows the guest's own".into());
+    }
     lines.push(format!("keep the capabilities {}", rights.capabilities));
     lines
 }

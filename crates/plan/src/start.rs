@@ -8,6 +8,7 @@ use vserver_model::{Mode, Xid};
 
 use crate::ask::StartAsk;
 use crate::command::{self, NoCommand, StartCommand};
+use crate::hide;
 use crate::mounts::{self, Mounts};
 use crate::rights;
 use crate::step::{First, Inside, Plan, Program, Step, Warning};
@@ -25,6 +26,10 @@ pub struct Ground {
     pub keep: Vec<PathBuf>,
     /// Whether the kernel has time namespaces (`CONFIG_TIME_NS`).
     pub time_namespaces: bool,
+    /// Whether system calls of a guest can be answered by a process of ours (`SECCOMP_RET_USER_NOTIF`).
+    pub answered_calls: bool,
+    /// Whether Landlock keeps processes from abstract unix sockets of others (ABI 6, Linux 6.12).
+    pub scopes_sockets: bool,
     /// Name of the control group above all guests.
     pub group_top: String,
     /// One line about what the configuration asks for and this version cannot do yet.
@@ -68,6 +73,12 @@ pub enum Refusal {
         /// The file that asks for shifted ids.
         place: PathBuf,
     },
+    /// The kernel cannot hide the host's network devices.
+    #[error("this kernel cannot hide the host's network devices (hide_netif)")]
+    CannotHide {
+        /// The network flags.
+        place: PathBuf,
+    },
     /// Another guest's namespace is asked for, which this version cannot do.
     #[error("joining the {kind} namespace of another guest is not in this version")]
     Joins {
@@ -103,6 +114,10 @@ impl Refusal {
             Self::RangeTaken { place, .. } => {
                 Some(format!("write the first of 65536 free ids: echo FIRST > {}", place.display()))
             }
+            Self::CannotHide { place } => Some(format!(
+                "use a kernel with CONFIG_SECCOMP_FILTER, or show them: echo '~hide_netif' >> {}",
+                place.display()
+            )),
             Self::Joins { .. } => {
                 Some("remove the file, or leave it empty for a namespace of the guest's own".into())
             }
@@ -119,6 +134,7 @@ impl Refusal {
             | Self::NoRunLink { place }
             | Self::CannotIdmap { place, .. }
             | Self::RangeTaken { place, .. }
+            | Self::CannotHide { place }
             | Self::Joins { place, .. } => Some(place),
             Self::Command { place, .. } => place.as_ref(),
         }
@@ -134,6 +150,9 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     let xid = check(guest)?;
     let mode = rights::mode(guest, xid);
     check_mode(guest, &mode, tree, ground)?;
+    if hide::brokered(guest) && !ground.answered_calls {
+        return Err(Refusal::CannotHide { place: guest.dir.join("nflags") });
+    }
     let started = command::start(guest, tree, ask)
         .map_err(|source| Refusal::Command { source, place: guest.init.style_place.clone() })?;
     let systemd = started.init && tree.init_is_systemd;
@@ -175,6 +194,7 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
         xid,
         warnings: warnings(guest, &mode, ground, &mounts),
         steps,
+        view: hide::view(guest),
         ending: command::ending(guest, tree, &started),
         mode,
     })
@@ -274,7 +294,7 @@ fn first(
     First {
         user: range(mode),
         time: flag("virt_uptime") && ground.time_namespaces,
-        rights: rights::rights(guest, mode, systemd),
+        rights: rights::rights(guest, mode, systemd, ground),
         inside: inside(guest, mode, mounts, ground),
         program: Program {
             argv: started.argv.clone(),
@@ -323,6 +343,14 @@ fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec
         place: None,
     }];
     warnings.extend(ground.not_yet.iter().map(|line| Warning { text: line.clone(), place: None }));
+    if hide::shares_the_network(guest) && !ground.scopes_sockets {
+        warnings.push(Warning {
+            text: "the guest can reach abstract unix sockets of the host (D-Bus, container runtimes): this kernel has no \
+                   means against it but a network of the guest's own (spaces/net)"
+                .into(),
+            place: None,
+        });
+    }
     if !guest.namespace.on {
         warnings.push(Warning {
             text: "nonamespace: a private mount namespace is used all the same, as without one a guest could escape".into(),

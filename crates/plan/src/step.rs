@@ -23,6 +23,8 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// In order.
     pub steps: Vec<Step>,
+    /// What the guest sees of the host's network; `None`: all of it, or it has one of its own.
+    pub view: Option<crate::hide::View>,
     /// What `stop` will need, decided now: by then the configuration may say something else.
     pub ending: Ending,
 }
@@ -204,6 +206,7 @@ pub enum Inside {
 
 /// What a process of the guest may do and use: the first one, and every one that enters later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one right")]
 pub struct Rights {
     /// The upper bound, for set-user-id programs too.
     pub capabilities: CapSet,
@@ -211,6 +214,12 @@ pub struct Rights {
     pub deny_system_calls: bool,
     /// It may make user namespaces of its own (`umask` has `newuser`).
     pub user_namespaces: bool,
+    /// Calls that show network devices are answered by the broker (`hide_netif` in the host's network).
+    #[serde(default)]
+    pub hide_devices: bool,
+    /// Abstract unix sockets of processes outside are out of reach by a Landlock domain of the first process.
+    #[serde(default)]
+    pub scope_sockets: bool,
     /// Limits of the process.
     pub limits: Vec<ResourceLimit>,
     /// personality(2)

@@ -83,6 +83,8 @@ fn ground() -> Ground {
             entry("meminfo", false, true),
         ],
         group_top: "vservers".into(),
+        answered_calls: true,
+        scopes_sockets: true,
         ..Ground::default()
     }
 }
@@ -289,4 +291,40 @@ proptest! {
             Err(refusal) => prop_assert!(!refusal.to_string().is_empty()),
         }
     }
+}
+
+/// Who sees what of the host's network: `hide_netif` in either file, the loopback's flags, a network of its own.
+#[test]
+fn the_view_of_the_network_follows_the_flags() {
+    let view = |files: &[(&str, &str)]| {
+        let mut all = vec![("interfaces/0/ip", "192.0.2.5/24\n"), ("interfaces/0/nodev", "")];
+        all.extend(files);
+        let plan = Site::new(&all).plan(&tree()).unwrap();
+        assert_eq!(first(&plan).rights.hide_devices, plan.view.is_some());
+        plan.view.map(|view| (view.addresses, view.loopback.map(|ip| ip.to_string())))
+    };
+    let shown = |lo: Option<&str>| Some((vec!["192.0.2.5".parse().unwrap()], lo.map(str::to_owned)));
+    assert_eq!(view(&[]), shown(Some("127.0.0.1")));
+    assert_eq!(view(&[("nflags", "~hide_netif\n")]), None);
+    assert_eq!(view(&[("flags", "~hide_netif\n")]), None);
+    assert_eq!(view(&[("flags", "~hide_netif\n"), ("nflags", "hide_netif\n")]), shown(Some("127.0.0.1")));
+    assert_eq!(view(&[("nflags", "~hide_lback\n")]), shown(Some("127.0.105.1")));
+    assert_eq!(
+        view(&[("nflags", "~hide_lback\n"), ("interfaces/lback", "127.9.9.9\n")]),
+        shown(Some("127.9.9.9"))
+    );
+    assert_eq!(view(&[("nflags", "~lback_remap\n~hide_lback\n")]), shown(None));
+    assert_eq!(view(&[("nflags", "~lback_remap\nlback_allow\n")]), shown(Some("127.0.0.1")));
+    assert_eq!(view(&[("spaces/net", "")]), None);
+}
+
+#[test]
+fn a_kernel_that_cannot_hide_is_no_reason_to_show() {
+    let old = Ground { answered_calls: false, ..ground() };
+    let refusal = start(&Site::new(&[]).guest(), &tree(), &old, &StartAsk::default()).unwrap_err();
+    assert_eq!(refusal.to_string(), "this kernel cannot hide the host's network devices (hide_netif)");
+    assert!(refusal.hint().unwrap().contains("echo '~hide_netif' >> "));
+    assert!(refusal.place().unwrap().ends_with("nflags"));
+    let open = Site::new(&[("nflags", "~hide_netif\n")]).guest();
+    start(&open, &tree(), &old, &StartAsk::default()).unwrap();
 }

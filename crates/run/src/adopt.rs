@@ -163,12 +163,7 @@ fn guard_of(init: ProcessId) -> Option<ProcessId> {
         let of_root = proc::status(pid).ok()?.uids == [0; 4];
         let here = std::fs::metadata(format!("{at}/ns/pid")).ok()?.ino() == own;
         let watched = std::fs::read_to_string(format!("{at}/fdinfo/{}", helper::fd::INIT)).ok()?;
-        Some(
-            image.to_string_lossy().starts_with("/memfd:vserver-guard")
-                && of_root
-                && here
-                && watched.lines().any(|line| line == waits),
-        )
+        Some(helper::is_image(&image) && of_root && here && watched.lines().any(|line| line == waits))
     };
     let parent = proc::stat(init.pid).ok()?.parent;
     let others = || proc::Procfs::open().and_then(|all| all.pids()).unwrap_or_default();
@@ -184,7 +179,8 @@ fn believe_the_kernel(record: &mut Record) -> Result<(), Failure> {
     let what = || format!("look at process {pid}");
     let status = proc::status(pid).doing(what)?;
     record.rights.capabilities = CapSet(status.capabilities.bounding);
-    record.rights.deny_system_calls = status.seccomp == 2;
+    let filtered = status.seccomp == 2;
+    record.rights.hide_devices &= filtered;
     let same = |kind| -> Result<bool, Fault> {
         Ok(ns::identity(ns::open(pid, kind)?)? == ns::identity(ns::open(0, kind)?)?)
     };
@@ -199,6 +195,7 @@ fn believe_the_kernel(record: &mut Record) -> Result<(), Failure> {
         };
         Mode::Shifted { first_id, count }
     };
+    record.rights.deny_system_calls = filtered && !record.mode.is_shifted();
     // Ticks of the boot clock, in hundredths on every architecture.
     let age =
         proc::uptime().saturating_sub(Duration::from_millis(record.init.start_ticks.saturating_mul(10)));
@@ -278,6 +275,7 @@ fn new_guard(
         Ok((outside, stat, console.flatten()))
     };
     let (outside, stat, console) = gathered().unwrap_or_else(|failure| failed(&failure));
+    let control = first::control(&record.rights).unwrap_or_else(|fault| failed(&fault.into()));
     write_all(report, &[u8::from(console.is_some())]);
     let mut letter = [0u8];
     // No letter: the tool has died, and nothing names this guard.
@@ -293,6 +291,7 @@ fn new_guard(
         hold: hold.as_fd(),
         init: init.as_fd(),
         stat: Some(stat.as_fd()),
+        control: control.as_ref().map(|(guards, others)| (guards.as_fd(), others.as_fd())),
     };
     match first::become_guard(&watch, image) {
         Ok(never) => match never {},

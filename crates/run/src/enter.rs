@@ -134,13 +134,21 @@ pub fn run(record: &Record, entry: &Entry) -> Result<i32, Failure> {
     let directory = group.v2_dir_fd().unwrap_or(None);
     let (mut answers, write) = first::answer_pipe()?;
     let signals = sys::signal_descriptor(&PASSED_ON)?;
+    let control = control(record);
     let args = CloneArgs {
         namespaces: Namespaces::NONE,
         into_cgroup: directory.as_ref().map(AsFd::as_fd),
         sibling: false,
     };
     let Forked::Parent { pidfd: stand_in, .. } = sys::clone3(&args).doing(what)? else {
-        let place = Place { record, entry, pidfd: &pidfd, identity: &identity, pty: pty.as_ref() };
+        let place = Place {
+            record,
+            entry,
+            pidfd: &pidfd,
+            identity: &identity,
+            pty: pty.as_ref(),
+            control: control.as_ref(),
+        };
         let step = place.stand_in(&group, directory.is_some(), &image, &write);
         // A step failed: said in the way the helper would, with the errno.
         let text = format!("{step}: {}", step.source).into_bytes();
@@ -162,6 +170,24 @@ pub fn run(record: &Record, entry: &Entry) -> Result<i32, Failure> {
 /// Signals that are given on to the program inside.
 const PASSED_ON: [i32; 7] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
+
+/// A copy of the guard's socket for listeners, if the guest has answered system calls and still a guard.
+fn control(record: &Record) -> Option<OwnedFd> {
+    if !record.rights.hide_devices {
+        return None;
+    }
+    let guard = record.guard.open().ok()??;
+    // A guard that has just been made is a fork of the tool for a moment: its descriptors have no places yet.
+    let image = format!("/proc/{}/exe", record.guard.pid);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !helper::is_image(&std::fs::read_link(&image).ok()?) {
+        if Instant::now() > until || !record.guard.is_alive() {
+            return None;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    guard.descriptor(fd::CONTROL_PEER).map_err(|fault| tracing::warn!(%fault, "the guard's socket")).ok()
+}
 
 /// The pid of the program, or why there is none.
 fn await_start(answers: &mut OwnedFd, record: &Record) -> Result<Option<i32>, Failure> {
@@ -199,6 +225,8 @@ struct Place<'a> {
     pidfd: &'a Pidfd,
     identity: &'a Identity,
     pty: Option<&'a Pty>,
+    /// Where the guard takes listeners.
+    control: Option<&'a OwnedFd>,
 }
 
 impl Place<'_> {
@@ -251,7 +279,7 @@ impl Place<'_> {
         ns::enter(self.pidfd.as_fd(), all)?;
         inside::become_root()?;
         rustix::process::chdir("/").map_err(|errno| Fault::new("chdir(2)", "/", errno))?;
-        inside::take_limits(rights)?;
+        inside::take_limits(rights, self.control)?;
         self.take_identity(rights.capabilities.0)?;
         let image = high(image.as_fd())?;
         let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![(answers.as_fd(), fd::ANSWER)];

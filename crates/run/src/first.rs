@@ -28,8 +28,9 @@ use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::pty::Pty;
 use vserver_kernel::sys::{self, CloneArgs, Forked};
-use vserver_kernel::{Fault, caps, mount, oom, rlimit, sched};
+use vserver_kernel::{Fault, caps, message, mount, oom, rlimit, sched};
 use vserver_model::{GuestName, Layout};
+use vserver_plan::Rights;
 use vserver_plan::step::{First, Program};
 
 use crate::failure::{Doing, Failure};
@@ -80,13 +81,25 @@ struct Pipes {
     report: (OwnedFd, OwnedFd),
     /// Tool → guard: held open.
     hold: (OwnedFd, OwnedFd),
+    /// The guard's end for listeners, and the first process's; only if system calls are answered.
+    control: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Pipes {
-    fn new() -> Result<Self, Failure> {
+    fn new(rights: &Rights) -> Result<Self, Failure> {
         let pipe = answer_pipe;
-        Ok(Self { answers: pipe()?, go: pipe()?, report: pipe()?, hold: pipe()? })
+        let control = control(rights)?;
+        Ok(Self { answers: pipe()?, go: pipe()?, report: pipe()?, hold: pipe()?, control })
     }
+}
+
+/// The guard's end for listeners and the other one, if system calls of the guest are answered.
+pub(crate) fn control(rights: &Rights) -> Result<Option<(OwnedFd, OwnedFd)>, Fault> {
+    if !rights.hide_devices {
+        return Ok(None);
+    }
+    let (guard, others) = message::pair()?;
+    Ok(Some((high(guard.as_fd())?, high(others.as_fd())?)))
 }
 
 /// A pipe, both ends close-on-exec and above the numbers that a helper's descriptors get: putting those in place
@@ -122,7 +135,7 @@ pub fn make(
     made: &mut dyn FnMut(ProcessId, ProcessId),
 ) -> Result<(), Failure> {
     let image = helper::image()?;
-    let pipes = Pipes::new()?;
+    let pipes = Pipes::new(&first.rights)?;
     record::make_directory(&record::state_dir(site.layout, &site.guest.name))?;
     let groups = site.group.as_ref().ok_or_else(|| Failure::new("the guest has no control group yet"))?;
     let shelter = shelter(groups.outer.hierarchies());
@@ -130,7 +143,7 @@ pub fn make(
     let forked =
         sys::clone3(&CloneArgs { into_cgroup, ..CloneArgs::default() }).doing(|| "fork the guard".into())?;
     let Forked::Parent { pid: guard, .. } = forked else { guard_to_be(site, first, &image, pipes) };
-    let Pipes { answers, go, report, hold } = pipes;
+    let Pipes { answers, go, report, hold, control: _ } = pipes;
     // Our copies of the other sides: as long as they are open, nobody sees the end of a file.
     drop((answers.1, go.0, report.1, hold.0));
     let guard = ProcessId::of(guard)?;
@@ -292,6 +305,7 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
         hold: pipes.hold.0.as_fd(),
         init: pidfd.as_fd(),
         stat: None,
+        control: pipes.control.as_ref().map(|(guards, others)| (guards.as_fd(), others.as_fd())),
     };
     match become_guard(&watch, image) {
         Ok(never) => match never {},
@@ -349,6 +363,8 @@ pub(crate) struct Watch<'a> {
     pub init: BorrowedFd<'a>,
     /// `/proc/PID/stat` of the first process if it is not a child of this process.
     pub stat: Option<BorrowedFd<'a>>,
+    /// Where it takes listeners for answered system calls, and the other end of that.
+    pub control: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
 }
 
 /// Becomes the guard program. Returns only on failure.
@@ -370,7 +386,7 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
     // A console that is not there reads as one that is over.
     let (master, slave) =
         watch.console.map_or((null, null), |console| (console.master.as_fd(), console.terminal.as_fd()));
-    sys::place(&[
+    let mut descriptors = vec![
         (null, 0),
         (null, 1),
         (null, 2),
@@ -382,7 +398,11 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
         (log.as_fd(), fd::LOG_DIRECTORY),
         (tool.as_fd(), fd::TOOL),
         (slave, fd::CONSOLE_SLAVE),
-    ])?;
+    ];
+    if let Some((guards, others)) = watch.control {
+        descriptors.extend([(guards, fd::CONTROL), (others, fd::CONTROL_PEER)]);
+    }
+    sys::place(&descriptors)?;
     let mut words: Vec<OsString> = ["guard", "console", "console.old"].map(OsString::from).to_vec();
     words.push(tool_path.into_os_string());
     words.extend(["vserver", "--guest-ended"].map(OsString::from));
@@ -412,14 +432,15 @@ pub fn high(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
 
 /// In the guest's first process: waits for the tool, does the steps inside, becomes the program.
 fn first_process(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) -> ! {
-    let Pipes { answers, go, report, hold } = pipes;
+    let Pipes { answers, go, report, hold, control } = pipes;
     drop((report, hold, answers.0, go.1));
+    let control = control.map(|(_, to_guard)| to_guard);
     let mut letter = [0u8];
     // No letter: the tool has died, and with it this guest.
     if File::from(go.0).read_exact(&mut letter).is_err() {
         sys::exit_now(1);
     }
-    let report = match settle_in(site, first) {
+    let report = match settle_in(site, first, control.as_ref()) {
         Ok(()) => {
             send(&answers.1, answer::READY, 0, b"");
             let fault = become_program(site, first, image, &answers.1);
@@ -441,7 +462,7 @@ fn send(answers: &OwnedFd, kind: i32, number: i32, text: &[u8]) {
 }
 
 /// All that the first process does to itself.
-fn settle_in(site: &Site<'_>, first: &First) -> Result<(), Report> {
+fn settle_in(site: &Site<'_>, first: &First, control: Option<&OwnedFd>) -> Result<(), Report> {
     let setup = |step: &'static str| move |fault: Fault| Report::new(&step, &fault);
     if first.user.is_some() {
         inside::become_root().map_err(setup("become root of the guest"))?;
@@ -452,7 +473,7 @@ fn settle_in(site: &Site<'_>, first: &First) -> Result<(), Report> {
     for step in &first.inside {
         interior.perform(step).map_err(|fault| Report::new(&step, &fault))?;
     }
-    inside::take_rights(&first.rights).map_err(setup("take the guest's rights"))
+    inside::take_rights(&first.rights, control).map_err(setup("take the guest's rights"))
 }
 
 /// Standard descriptors, answer pipe, helper. Returns only on failure.

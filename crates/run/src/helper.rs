@@ -5,7 +5,8 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt};
+use std::path::Path;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use vserver_kernel::{Fault, sys};
@@ -14,7 +15,7 @@ use vserver_kernel::{Fault, sys};
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vserver-guard"));
 
 /// Number of the first descriptor that a helper must not have.
-pub const DESCRIPTORS: i32 = 11;
+pub const DESCRIPTORS: i32 = 13;
 /// The descriptors' numbers, as `crates/guard` knows them.
 pub mod fd {
     /// Answers to the tool.
@@ -35,6 +36,10 @@ pub mod fd {
     pub const TOOL: i32 = 9;
     /// guard: slave side of the console.
     pub const CONSOLE_SLAVE: i32 = 10;
+    /// guard: listeners for answered system calls arrive here.
+    pub const CONTROL: i32 = 11;
+    /// guard: the other end of that, for processes that enter.
+    pub const CONTROL_PEER: i32 = 12;
 }
 
 /// Kinds of answers, as `crates/guard` numbers them, and those of our own code before it.
@@ -51,6 +56,11 @@ pub mod answer {
     pub const FAILED: i32 = 5;
     /// All steps inside are done; the program is executed next.
     pub const READY: i32 = 6;
+}
+
+/// Whether the link `/proc/PID/exe` is that of a process that runs the helper.
+pub fn is_image(link: &Path) -> bool {
+    link.as_os_str().as_bytes().starts_with(b"/memfd:vserver-guard")
 }
 
 /// A sealed file in memory that holds the helper.

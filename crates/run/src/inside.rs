@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use vserver_kernel::mount::{self, Attributes, MountFd, NewFs, Recursion, TargetKind, attr};
 use vserver_kernel::seccomp::Denial;
-use vserver_kernel::{Fault, caps, ns, personality, rlimit, seccomp, uts};
+use vserver_kernel::{Fault, caps, message, ns, personality, rlimit, seccomp, uts};
 use vserver_plan::{Inside, Rights};
 
 use crate::site::Site;
@@ -217,16 +217,24 @@ impl Interior<'_> {
 ///
 /// # Errors
 /// A limit that was configured, the filter, or the capabilities cannot be set.
-pub fn take_rights(rights: &Rights) -> Result<(), Fault> {
-    take_limits(rights)?;
+pub fn take_rights(rights: &Rights, control: Option<&OwnedFd>) -> Result<(), Fault> {
+    if rights.scope_sockets {
+        // Not for processes that enter: each would be in a domain of its own and could no longer look at the guest's
+        // processes (/proc/PID/exe, environ, fd), on which init scripts depend.
+        vserver_kernel::sys::landlock_scope_abstract_sockets()?;
+    }
+    take_limits(rights, control)?;
     caps::set_all(rights.capabilities.0)
 }
 
 /// All but the capabilities themselves: limits, personality, filter, and the bound that no program can pass.
 ///
+/// The listener of a filter that leaves system calls to the broker goes to the guard, over `control`. Where there is no
+/// guard any more the calls fail (`ENOSYS`): nothing is shown rather than too much.
+///
 /// # Errors
 /// As [`take_rights`].
-pub fn take_limits(rights: &Rights) -> Result<(), Fault> {
+pub fn take_limits(rights: &Rights, control: Option<&OwnedFd>) -> Result<(), Fault> {
     for limit in &rights.limits {
         let Some(resource) = rlimit::Resource::numbered(limit.resource) else { continue };
         let current = rlimit::get(0, resource)?;
@@ -239,15 +247,30 @@ pub fn take_limits(rights: &Rights) -> Result<(), Fault> {
     if let Some(domain) = rights.personality {
         personality::set(u32::try_from(domain & 0xffff_ffff).unwrap_or(0))?;
     }
-    if rights.deny_system_calls {
-        let denied: Vec<Denial> = Denial::ALL
-            .into_iter()
-            .filter(|&denial| !(rights.user_namespaces && denial == Denial::UserNamespaces))
-            .collect();
+    let denied = denials(rights);
+    if rights.hide_devices {
+        let listener = seccomp::install_with_listener(&seccomp::Program::hiding_devices(&denied))?;
+        if let Some(control) = control {
+            // A guard that has just been killed is as good as none.
+            match message::send(control, b"listener", &[listener.as_fd()]) {
+                Err(fault) if !fault.is(libc::EPIPE) && !fault.is(libc::ECONNRESET) => return Err(fault),
+                _ => {}
+            }
+        }
+    } else if !denied.is_empty() {
         seccomp::install(&seccomp::Program::denying(&denied))?;
     }
     caps::clear_ambient()?;
     caps::drop_bounding(rights.capabilities.0)
+}
+
+/// What the filter denies.
+fn denials(rights: &Rights) -> Vec<Denial> {
+    if !rights.deny_system_calls {
+        return Vec::new();
+    }
+    let keeps = |denial: &Denial| rights.user_namespaces && *denial == Denial::UserNamespaces;
+    Denial::ALL.into_iter().filter(|denial| !keeps(denial)).collect()
 }
 
 /// Becomes root of the guest's user namespace (its id maps are written), or of the host in a classic one.

@@ -12,11 +12,14 @@
 //! | [`adopt`] | guests that lost their guard or their record while they were running |
 //! | [`vmount`] | mounts made in a running guest from outside |
 //! | [`enter`] | a program inside a running guest, always with the guest's own rights |
+//! | [`broker`], [`sockets`] | answers system calls that would show a guest the host's network |
+//! | [`netcontext`], [`virtnet`] | network contexts, of guests and of programs of the host |
 //! | [`helper`] | the tiny static program, and how it is executed |
 //!
 //! Nothing here decides: choices were made in `vserver-plan`.
 
 pub mod adopt;
+pub mod broker;
 pub mod console;
 pub mod dev;
 pub mod enter;
@@ -28,13 +31,16 @@ pub mod hostview;
 pub mod inside;
 pub mod lock;
 pub mod look;
+pub mod netcontext;
 pub mod prepare;
 pub mod record;
 pub mod scripts;
 pub mod site;
+pub mod sockets;
 pub mod start;
 pub mod stop;
 pub mod undo;
+pub mod virtnet;
 pub mod virtualtree;
 pub mod vmount;
 

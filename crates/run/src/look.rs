@@ -7,7 +7,7 @@ use vserver_config::guest::Guest;
 use vserver_host::{EntryKind, Host};
 use vserver_kernel::beneath::{FileKind, Root};
 use vserver_kernel::mount::{self, Attributes, Recursion};
-use vserver_kernel::{idmap, ns};
+use vserver_kernel::{idmap, ns, seccomp};
 use vserver_model::{Layout, Mode};
 use vserver_plan::tree::{DevEntry, DevKind};
 use vserver_plan::visible::ProcEntry;
@@ -153,10 +153,15 @@ pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
             layout.lockdir.clone(),
         ],
         time_namespaces: host.namespaces.time,
+        answered_calls: seccomp::can_be_answered(),
+        scopes_sockets: host.landlock_abi.is_some_and(|abi| abi >= SCOPES),
         group_top: layout.cgroup_top.clone(),
         not_yet: vserver_config::not_yet_line(guest),
     }
 }
+
+/// The first version of Landlock's interface that can scope abstract unix sockets.
+const SCOPES: u32 = 6;
 
 /// The kernel's `/proc`, and what of it the list in force shows to guests.
 fn proc_entries(layout: &Layout, host: &Host) -> Vec<ProcEntry> {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use vserver_kernel::process::ProcessId;
 use vserver_model::{GuestName, Layout, Mode, Xid};
 use vserver_plan::Rights;
+use vserver_plan::hide::View;
 use vserver_plan::step::Ending;
 
 use crate::failure::{Doing, Failure};
@@ -58,6 +59,9 @@ pub struct Record {
     pub boot: String,
     /// What an entering process gets.
     pub rights: Rights,
+    /// What the guest sees of the host's network; `None`: all of it, or it has one of its own.
+    #[serde(default)]
+    pub view: Option<View>,
     /// How to end it.
     pub ending: Ending,
     /// Flag `private`: nobody may enter.

@@ -523,6 +523,7 @@ impl Made<'_> {
             started: record::now(),
             boot: record::boot_id(),
             rights: first.rights.clone(),
+            view: plan.view.clone(),
             ending: plan.ending.clone(),
             private: vserver_plan::start::has_flag(guest, "private"),
             shell: guest.shell.as_ref().map(|shell| shell.value.clone()),

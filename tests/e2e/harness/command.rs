@@ -1,6 +1,6 @@
 //! Running programs in a trial, with a time limit and with everything shown when an expectation fails.
 
-use crate::place;
+use crate::{place, slowly};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
@@ -185,6 +185,7 @@ impl Running {
     ///
     /// When it takes longer than `patience`.
     pub fn wait(mut self, patience: Duration) -> Done {
+        let patience = slowly(patience);
         loop {
             let status = self.child.try_wait().expect("it is our child");
             let read = |path: &PathBuf| fs::read(path).expect("we made it");

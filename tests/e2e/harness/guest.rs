@@ -101,6 +101,11 @@ impl Guest {
         Self::from(Image::Busybox, name, mode)
     }
 
+    /// A guest that is there already.
+    pub fn named(name: &str, xid: u16) -> Self {
+        Self { name: name.to_owned(), xid }
+    }
+
     /// A path inside its tree, seen from the host.
     pub fn tree(&self, path: &str) -> PathBuf {
         Path::new("/vservers").join(&self.name).join(path.trim_start_matches('/'))

@@ -4,6 +4,7 @@
 //! is in can only be held by a mount, a descriptor of a process or a child namespace, the lists of processes, mounts
 //! and our own descriptors answer for namespaces, too.
 
+use crate::slowly;
 use rustix::process::{WaitOptions, wait};
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,22 +29,45 @@ const KEPT_DIRECTORIES: &[&str] = &[
     "/run/vshelper",
     "/run/vserver",
     "/run/vserver/virtual",
+    "/run/vserver/virtnet",
 ];
 
 /// What there is, as lines to compare.
-pub(crate) struct Inventory {
+pub struct Inventory {
     cgroup_top: String,
     lines: BTreeSet<String>,
 }
 
 impl Inventory {
+    /// What there is now, for a trial that compares halfway.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a trial.
+    pub fn now() -> Self {
+        Self::take(&std::env::var("VSERVER_CGROUP_TOP").expect("the harness sets it"))
+    }
+
+    /// What there is now and was not before; looks again until nothing is, for a while.
+    pub fn leaks(&self) -> Vec<String> {
+        let until = Instant::now() + SETTLING;
+        loop {
+            let now = everything(&self.cgroup_top);
+            let more: Vec<String> = now.difference(&self.lines).cloned().collect();
+            if more.is_empty() || Instant::now() > until {
+                return more;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn take(cgroup_top: &str) -> Self {
         Self { cgroup_top: cgroup_top.to_owned(), lines: everything(cgroup_top) }
     }
 
     /// What is there now and was not before; looks again until nothing is, for a while.
     pub(crate) fn leaks_after_settling(self) -> Vec<String> {
-        let until = Instant::now() + SETTLING;
+        let until = Instant::now() + slowly(SETTLING);
         loop {
             // We are PID 1: what died unwaited is ours to bury, and no leak.
             while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
@@ -208,7 +232,7 @@ pub(crate) fn bpf_programs() -> BTreeSet<u32> {
 
 /// Those that were not there before. The kernel frees a program some time after its last user has gone.
 pub(crate) fn new_bpf_programs(before: &BTreeSet<u32>) -> Vec<u32> {
-    let until = Instant::now() + SETTLING;
+    let until = Instant::now() + slowly(SETTLING);
     loop {
         let more: Vec<u32> = bpf_programs().difference(before).copied().collect();
         if more.is_empty() || Instant::now() > until {

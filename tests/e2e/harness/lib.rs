@@ -17,6 +17,7 @@
 //! The body runs with `VSERVER_CGROUP_TOP` set, which the program honours, and finds the program beside the test
 //! executable (`target/debug/vserver`).
 
+pub mod assassin;
 pub mod command;
 pub mod guest;
 pub mod image;
@@ -29,11 +30,13 @@ pub mod probe;
 pub mod space;
 pub mod terminal;
 pub mod trial;
+pub mod viewprobe;
 
 pub use command::{Done, Program};
 pub use guest::{Guest, Mode};
 pub use image::Image;
+pub use leak::Inventory;
 pub use need::Need;
 pub use outside::Outside;
 pub use terminal::Terminal;
-pub use trial::{Spec, run};
+pub use trial::{Spec, run, slowly};

@@ -23,8 +23,10 @@ pub enum Need {
     Archive,
     /// A network that leads out of this machine.
     Network,
-    /// strace with fault injection, and the right to trace.
-    Strace,
+    /// The right to trace processes, on an architecture whose registers the tracer knows.
+    Tracing,
+    /// Landlock's scope for abstract unix sockets, as `vserver check-host` finds it.
+    SocketScope,
 }
 
 impl Need {
@@ -38,7 +40,8 @@ impl Need {
             Self::SysResource => "sys-resource",
             Self::Archive => "archive",
             Self::Network => "network",
-            Self::Strace => "strace",
+            Self::Tracing => "tracing",
+            Self::SocketScope => "socket-scope",
         }
     }
 
@@ -65,12 +68,11 @@ impl Need {
             Self::IdMap => probe_id_map().then_none("a filesystem with id maps under the target directory"),
             Self::Cgroups => writable_cgroups().then_none("a cgroup hierarchy that can be written"),
             Self::SysResource => has_capability(24).then_none("CAP_SYS_RESOURCE"),
-            Self::Strace => {
-                // Whoever is killed by the injection is seen to be: strace ends in the same way.
-                (!succeeds("strace", &["-o", "/dev/null", "-e", "inject=exit_group:signal=KILL", "true"])
-                    && succeeds("strace", &["-o", "/dev/null", "true"]))
-                .then_none("strace with fault injection")
+            Self::Tracing => {
+                let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+                (cfg!(target_arch = "x86_64") && scope.trim() != "3").then_none("x86-64 and ptrace(2)")
             }
+            Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
             Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
         }
     }
@@ -100,6 +102,16 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Whether the program under test has tried a feature of the kernel and found it.
+fn works(feature: &str) -> bool {
+    let Ok(output) = Command::new(super::place::program()).args(["check-host", "--json"]).output() else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut features = text.split("\"name\": ");
+    features.any(|one| one.starts_with(&format!("\"{feature}\"")) && one.contains("\"answer\": \"yes\""))
 }
 
 /// By the file system's kind: the tools of Debian 12 cannot try it (`mount -o X-mount.idmap` came with util-linux

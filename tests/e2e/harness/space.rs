@@ -17,14 +17,14 @@ const PRIVATE: &[(&str, &str)] =
     &[("/etc/vservers", "etc"), ("/vservers", "vservers"), ("/var/cache/vservers", "cache")];
 
 /// The private directories as places on the host: made for a run where they are missing, and removed again.
-pub(crate) struct MountPoints {
+pub struct MountPoints {
     made: Vec<PathBuf>,
     lock: Option<File>,
 }
 
 impl MountPoints {
     /// Makes those that the host lacks, as only an existing directory can be covered by a mount.
-    pub(crate) fn make() -> Self {
+    pub fn make() -> Self {
         // Removing a directory detaches what other namespaces have mounted on it: the last run that needs them does it.
         let lock =
             File::create_new("/run/lock/vserver-e2e").or_else(|_| File::open("/run/lock/vserver-e2e")).ok();
@@ -44,7 +44,7 @@ impl MountPoints {
     }
 
     /// Removes them again, unless somebody has put anything into them in the meantime.
-    pub(crate) fn remove(self) {
+    pub fn remove(self) {
         let alone = self.lock.is_some_and(|lock| lock.unlock().is_ok() && lock.try_lock().is_ok());
         for path in self.made.iter().filter(|_| alone) {
             if let Err(error) = fs::remove_dir(path) {
@@ -55,7 +55,7 @@ impl MountPoints {
 }
 
 /// PID 1 furnishes and watches, its child plays the body.
-pub(crate) fn play_part(name: &str, wanted: &[&str], body: impl FnOnce() + panic::UnwindSafe) -> ExitCode {
+pub fn play_part(name: &str, wanted: &[&str], body: impl FnOnce() + panic::UnwindSafe) -> ExitCode {
     if !getpid().is_init() {
         return match panic::catch_unwind(body) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! A program on a terminal, and someone who types.
 
-use crate::Program;
+use crate::{Program, slowly};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -73,7 +73,7 @@ impl Terminal {
     /// When it does not appear in time, or the program ends.
     #[track_caller]
     pub fn expect(&mut self, part: &str) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + slowly(PATIENCE);
         loop {
             let news = &self.seen[self.matched..];
             if let Some(at) = news.windows(part.len()).position(|window| window == part.as_bytes()) {
@@ -97,7 +97,7 @@ impl Terminal {
     /// When it does not end in time.
     #[track_caller]
     pub fn end(&mut self) -> i32 {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + slowly(PATIENCE);
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 // What was written last may still wait in the terminal.

@@ -1,6 +1,6 @@
 //! Registration of trials, and their life seen from outside.
 
-use crate::{Image, Mode, Need, leak, place, space};
+use crate::{Image, Mode, Need, leak, place, probe, space};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::env;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Names the trial to a process that plays a part in it.
-pub(crate) const TRIAL: &str = "E2E_TRIAL";
+pub const TRIAL: &str = "E2E_TRIAL";
 
 /// One story, told once per mode.
 pub struct Spec {
@@ -85,6 +85,13 @@ impl Spec {
         self
     }
 
+    /// May take that long instead of two minutes.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Uses another image, too.
     #[must_use]
     pub fn image(mut self, image: Image) -> Self {
@@ -131,7 +138,7 @@ impl Spec {
         }
         let pending = self.pending.filter(|_| env::var_os("E2E_PENDING").is_none());
         let (images, host_network) = (self.images.clone(), self.host_network);
-        let patience = self.patience * slowness();
+        let patience = slowly(self.patience);
         Trial::ignorable_test(name.clone(), move || {
             if let Some(reason) = pending {
                 return Ok(Completion::ignored_with(format!("pending: {reason}")));
@@ -173,6 +180,13 @@ pub fn run(specs: &[Spec]) -> ExitCode {
         eprintln!("no trial named {}", name.display());
         return ExitCode::FAILURE;
     }
+    // Exactly these: a machine's share of all (`cargo xtask vm`).
+    let only = env::var("E2E_ONLY").ok();
+    let only: Option<Vec<&str>> = only.as_ref().map(|names| names.split_whitespace().collect());
+    let chosen = |name: &str| only.as_ref().is_none_or(|only| only.contains(&name));
+    if env::var_os("E2E_IMAGES_ONLY").is_some() {
+        return make_images(specs, chosen);
+    }
     let arguments = Arguments::from_args();
     let mount_points = (!arguments.list).then(space::MountPoints::make);
     let before = leak::bpf_programs();
@@ -182,6 +196,7 @@ pub fn run(specs: &[Spec]) -> ExitCode {
     let trials = specs.iter().flat_map(Spec::trials);
     let trials =
         trials.filter(|trial| wanted.is_empty() || wanted.iter().any(|part| trial.name().contains(part)));
+    let trials = trials.filter(|trial| chosen(trial.name()));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if let Some(mount_points) = mount_points {
         mount_points.remove();
@@ -194,9 +209,23 @@ pub fn run(specs: &[Spec]) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// How many times as long as usual everything may take (`E2E_SLOWNESS`): emulated machines have no hurry.
-fn slowness() -> u32 {
-    env::var("E2E_SLOWNESS").ok().and_then(|word| word.parse().ok()).unwrap_or(1)
+/// Makes what the chosen trials need, to be carried to a machine without a way to the archive.
+fn make_images(specs: &[Spec], chosen: impl Fn(&str) -> bool) -> ExitCode {
+    let wanted = specs.iter().filter(|spec| spec.tellings().iter().any(|(name, _)| chosen(name)));
+    for image in wanted.flat_map(|spec| &spec.images) {
+        if let Err(error) = image.make() {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    drop(probe::program());
+    ExitCode::SUCCESS
+}
+
+/// How long something may take here that takes up to `usual` on an ordinary machine. `E2E_SLOWNESS` is the factor:
+/// emulated machines have no hurry.
+pub fn slowly(usual: Duration) -> Duration {
+    usual * env::var("E2E_SLOWNESS").ok().and_then(|word| word.parse().ok()).unwrap_or(1)
 }
 
 /// Starts the space of a trial, waits, and shows what was printed if it went wrong.
@@ -223,6 +252,10 @@ fn play(name: &str, patience: Duration, host_network: bool) -> Result<Completion
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     match status {
         Some(status) if status.success() => {
+            // What a trial counts is told, whatever became of it.
+            for line in said.lines().filter_map(|line| line.strip_prefix("== ")) {
+                eprintln!("{name}: {line}");
+            }
             // Kept on failure, to look at; a success leaves no megabytes behind.
             clear(&directory)?;
             fs::remove_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;

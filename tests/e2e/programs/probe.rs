@@ -46,16 +46,18 @@ struct Handle {
     content: [u8; 128],
 }
 
-/// CVE-2014-0047's trick ("shocker"): a handle needs no path.
+/// CVE-2014-0047's trick ("shocker"): a handle needs no path. Of this very program, as it lies on a real file system on
+/// host and in guest; a layered root gives no handles, and the control would say nothing.
 fn open_by_handle() -> Result<c_long, i32> {
     let mut handle = Handle { bytes: 128, kind: 0, content: [0; 128] };
     let mut mount: c_int = 0;
-    let path = text("/etc");
+    let program = std::env::current_exe().map_err(|error| error.raw_os_error().unwrap_or(0))?;
+    let path = text(&program.display().to_string());
     let pointer = &raw mut handle as c_long;
     call(303, &[-100, at(&path), pointer, &raw mut mount as c_long, 0])?;
-    let root = text("/");
-    let directory = call(2, &[at(&root), 0o200_000])?;
-    call(304, &[directory, pointer, 0o200_000])
+    let beside = text(&program.parent().unwrap_or(&program).display().to_string());
+    let directory = call(2, &[at(&beside), 0o200_000])?;
+    call(304, &[directory, pointer, 0])
 }
 
 /// The classic way out of a chroot: another one below, while a descriptor stays above. The answer is `ok` when the

@@ -10,6 +10,40 @@ use std::process::Command;
 /// What the machine needs before it can read the building machine's files, and all that these depend on.
 const BOOT_MODULES: &[&str] = &["virtio_pci", "virtio_console", "virtio_blk", "ext4", "virtiofs", "overlay"];
 
+/// Where the packages of a kernel generation come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A metapackage of the configured archive, which depends on the newest kernel of its generation.
+    Configured(&'static str),
+    /// The newest package of the backports to the next release whose name begins so: the configured archive's mirror
+    /// has them, and a list of our own leaves the system's alone.
+    Backports(&'static str),
+}
+
+/// A kernel generation that trials can be run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// What `--kernel` calls it.
+    pub name: &'static str,
+    source: Source,
+    /// Whether it is for the long mode only.
+    pub long: bool,
+}
+
+/// All of them, oldest first.
+pub const GENERATIONS: &[Generation] = &[
+    Generation { name: "6.1", source: Source::Configured("linux-image-cloud-amd64"), long: false },
+    Generation { name: "6.12", source: Source::Configured("linux-image-6.12-cloud-amd64"), long: false },
+    Generation { name: "6.18", source: Source::Backports("linux-image-6.18."), long: true },
+    Generation { name: "newest", source: Source::Backports("linux-image-"), long: true },
+];
+
+/// The suite of [`Source::Backports`].
+const BACKPORTS: &str = "trixie-backports";
+
+/// Of one generation's packages, the one for virtual machines.
+const FLAVOUR: &str = "-cloud-amd64";
+
 /// An unpacked kernel package.
 pub struct Kernel {
     package: String,
@@ -18,12 +52,25 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The newest kernel that `package` (a metapackage) depends on; downloaded and unpacked below `cache` once.
-    pub fn resolve(package: &str, cache: &Path) -> Result<Self, String> {
-        let package = dependency(package)?;
+    /// The newest kernel of a generation; downloaded and unpacked below `cache` once.
+    pub fn resolve(generation: Generation, cache: &Path) -> Result<Self, String> {
+        let (package, apt) = match generation.source {
+            Source::Configured(metapackage) => {
+                // A machine that never asked its archive for lists knows no package.
+                let known = dependency(metapackage).or_else(|_| {
+                    run(Command::new("apt-get").args(["--quiet", "update"]))?;
+                    dependency(metapackage)
+                });
+                (known?, Apt::of_the_system())
+            }
+            Source::Backports(beginning) => {
+                let apt = Apt::of_backports(cache)?;
+                (newest(&apt.names("linux-image-")?, beginning, FLAVOUR)?, apt)
+            }
+        };
         let directory = cache.join(&package);
         if !directory.join("complete").exists() {
-            unpack(&package, &directory)?;
+            unpack(&package, &apt, &directory)?;
         }
         let modules = directory.join("root/lib/modules");
         let version = entries(&modules)?
@@ -38,14 +85,10 @@ impl Kernel {
         &self.package
     }
 
-    /// Where its files of one run may lie.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// The image that is booted.
+    /// The image that is booted; from 6.19 on Debian puts it beside the modules.
     pub fn image(&self) -> PathBuf {
-        self.directory.join("root/boot").join(format!("vmlinuz-{}", self.version))
+        let boot = self.directory.join("root/boot").join(format!("vmlinuz-{}", self.version));
+        if boot.exists() { boot } else { self.modules().join(&self.version).join("vmlinuz") }
     }
 
     /// What the machine shall have as `/lib/modules`.
@@ -110,26 +153,119 @@ fn dependency(package: &str) -> Result<String, String> {
         .ok_or_else(|| format!("apt knows no kernel named {package}: perhaps `apt-get update` helps"))
 }
 
-fn unpack(package: &str, directory: &Path) -> Outcome {
+/// Debian's tools with the options that make them look at one archive or another.
+struct Apt(Vec<String>);
+
+impl Apt {
+    fn of_the_system() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Lists and packages of the backports, kept below `cache`.
+    fn of_backports(cache: &Path) -> Result<Self, String> {
+        let directory = cache.join("apt");
+        let (lists, packages) = (directory.join("lists/partial"), directory.join("cache/archives/partial"));
+        for directory in [&lists, &packages] {
+            fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        }
+        let sources = directory.join("sources.list");
+        let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let line = format!("deb [signed-by={keys}] {} {BACKPORTS} main\n", mirror()?);
+        fs::write(&sources, line).map_err(|error| format!("{}: {error}", sources.display()))?;
+        let options = [
+            format!("Dir::Etc::SourceList={}", sources.display()),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            format!("Dir::State::Lists={}", directory.join("lists").display()),
+            format!("Dir::Cache={}", directory.join("cache").display()),
+        ];
+        let apt = Self(options.into_iter().flat_map(|option| ["--option".to_owned(), option]).collect());
+        run(apt.command("apt-get").args(["--quiet", "--quiet", "update"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.0).args(["--option", "Acquire::Retries=3"]);
+        // Root downloads: the unprivileged user of apt cannot write below our directory.
+        command.args(["--option", "APT::Sandbox::User=root"]);
+        command
+    }
+
+    /// Names of packages that begin so.
+    fn names(&self, beginning: &str) -> Result<Vec<String>, String> {
+        let output = self
+            .command("apt-cache")
+            .args(["pkgnames", beginning])
+            .output()
+            .map_err(|error| format!("apt-cache: {error}"))?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    }
+}
+
+/// The configured mirror of Debian itself.
+fn mirror() -> Result<String, String> {
+    let output = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(ORIGIN) $(SUITE) $(REPO_URI)", "Created-By: Packages"])
+        .output()
+        .map_err(|error| format!("apt-get: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .find_map(|line| {
+            let (origin, rest) = line.split_once(' ')?;
+            let (suite, address) = rest.split_once(' ')?;
+            // The archive of security updates has no backports.
+            (origin == "Debian" && !suite.contains("security")).then(|| address.to_owned())
+        })
+        .ok_or_else(|| "apt is not configured for the Debian archive, or has no lists of it".to_owned())
+}
+
+/// Of these packages the one of the newest kernel.
+fn newest(names: &[String], beginning: &str, end: &str) -> Result<String, String> {
+    let version = |name: &str| -> Option<Vec<u32>> {
+        let text = name.strip_prefix("linux-image-")?.strip_suffix(end)?;
+        let numbers: Vec<u32> = text.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
+        // A metapackage has no number, or only that of its generation.
+        (numbers.len() >= 3).then_some(numbers)
+    };
+    names
+        .iter()
+        .filter(|name| name.starts_with(beginning))
+        .filter_map(|name| Some((version(name)?, name)))
+        .max()
+        .map(|(_, name)| name.clone())
+        .ok_or_else(|| format!("{BACKPORTS} has no package {beginning}…{end}"))
+}
+
+fn unpack(package: &str, apt: &Apt, directory: &Path) -> Outcome {
     let root = directory.join("root");
     if directory.exists() {
         fs::remove_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     }
     fs::create_dir_all(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-    run(Command::new("apt-get")
-        .current_dir(directory)
-        // Root downloads: the unprivileged user of apt cannot write here.
-        .args(["--quiet", "--quiet", "--option", "APT::Sandbox::User=root"])
-        .args(["--option", "Acquire::Retries=3", "download", package]))?;
-    let archive = entries(directory)?
+    // From 6.19 on a kernel is several packages of one version.
+    let known = apt.names("linux-")?;
+    let parts = ["image", "binary", "modules", "base"]
+        .map(|part| package.replacen("-image-", &format!("-{part}-"), 1))
         .into_iter()
-        .find(|path| path.extension() == Some(OsStr::new("deb")))
-        .ok_or_else(|| format!("apt-get left no package in {}", directory.display()))?;
-    run(Command::new("dpkg").arg("--extract").arg(&archive).arg(&root))?;
-    fs::remove_file(&archive).map_err(|error| format!("{}: {error}", archive.display()))?;
+        .filter(|part| part == package || known.contains(part));
+    run(apt.command("apt-get").current_dir(directory).args(["--quiet", "--quiet", "download"]).args(parts))?;
+    for archive in entries(directory)?.iter().filter(|path| path.extension() == Some(OsStr::new("deb"))) {
+        run(Command::new("dpkg").arg("--extract").arg(archive).arg(&root))?;
+        fs::remove_file(archive).map_err(|error| format!("{}: {error}", archive.display()))?;
+    }
     let modules = root.join("lib/modules");
-    // insmod of busybox reads plain files only; 6.12 packs them.
-    run(Command::new("find").arg(&modules).args(["-name", "*.ko.xz", "-exec", "xz", "-d", "{}", "+"]))?;
+    // Newer packages know that /lib is a link to /usr/lib.
+    if root.join("usr/lib/modules").exists() && !modules.exists() {
+        fs::create_dir_all(root.join("lib")).map_err(|error| format!("{}: {error}", root.display()))?;
+        fs::rename(root.join("usr/lib/modules"), &modules)
+            .map_err(|error| format!("{}: {error}", modules.display()))?;
+    }
+    // insmod of busybox reads plain files only; since 6.12 they are packed.
+    for (end, program) in [("xz", &["xz", "--decompress"][..]), ("zst", &["zstd", "--quiet", "-d", "--rm"])] {
+        let mut find = Command::new("find");
+        find.arg(&modules).args(["-name", &format!("*.ko.{end}"), "-exec"]).args(program);
+        run(find.args(["{}", "+"]))?;
+    }
     for version in entries(&modules)? {
         run(Command::new("depmod").arg("-b").arg(&root).arg(version.file_name().unwrap_or_default()))?;
     }
@@ -151,7 +287,7 @@ fn read(file: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{add, module_name};
+    use super::{add, module_name, newest};
     use std::collections::BTreeSet;
 
     #[test]
@@ -166,5 +302,21 @@ mod tests {
     fn names_of_modules() {
         assert_eq!(module_name("kernel/drivers/virtio/virtio_pci.ko"), "virtio_pci");
         assert_eq!(module_name("kernel/fs/x-y.ko.xz"), "x_y");
+    }
+    #[test]
+    fn the_newest_kernel_by_its_numbers() {
+        let names = [
+            "linux-image-cloud-amd64",
+            "linux-image-6.18-cloud-amd64",
+            "linux-image-6.18.9+deb13-cloud-amd64",
+            "linux-image-6.18.15+deb13-cloud-amd64",
+            "linux-image-6.18.16+deb13-amd64",
+            "linux-image-7.3.4+deb13-cloud-amd64",
+        ]
+        .map(str::to_owned);
+        let of = |beginning| newest(&names, beginning, "-cloud-amd64");
+        assert_eq!(of("linux-image-6.18."), Ok(names[3].clone()));
+        assert_eq!(of("linux-image-"), Ok(names[5].clone()));
+        assert!(of("linux-image-6.19.").is_err());
     }
 }

@@ -2,11 +2,11 @@
 
 use super::initramfs::Archive;
 use super::kernel::Kernel;
-use crate::shell::run;
+use super::userland::Userland;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,12 +18,14 @@ const INIT: &str = include_str!("init");
 pub struct Machine<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,
-    /// A shell script, run as root.
-    pub command: &'a str,
+    /// What runs on it; with systemd, the file of its root, which keeps what is written.
+    pub userland: &'a Userland,
+    /// Where log and console are kept.
+    pub directory: &'a Path,
+    /// Processors. More than one makes short-lived processes slower under emulation, not faster.
+    pub processors: u8,
     /// Its memory.
     pub memory_mib: u32,
-    /// The size of the empty disk that takes what is written.
-    pub disk_bytes: u64,
     /// After that it is switched off.
     pub limit: Duration,
 }
@@ -34,6 +36,16 @@ pub enum Ending {
     Status(u8),
     /// Without one: the kernel fell over, or the time was over. The end of its console.
     Silent(String),
+}
+
+/// What QEMU opens, or reads.
+struct Files<'a> {
+    socket: &'a Path,
+    initrd: &'a Path,
+    disk: &'a Path,
+    console: &'a Path,
+    log: &'a Path,
+    status: &'a Path,
 }
 
 /// A process that ends with its owner.
@@ -48,44 +60,46 @@ impl Drop for Helper {
 }
 
 impl Machine<'_> {
-    /// Boots, prints what the command prints, and waits for the end.
-    pub fn run(&self) -> Result<Ending, String> {
-        // A socket's name must be short, and a run may have a neighbour.
-        let place = PathBuf::from(format!("/tmp/vserver-vm-{}", std::process::id()));
-        drop(fs::remove_dir_all(&place));
-        fs::create_dir(&place).map_err(|error| told(&place, &error))?;
-        let ending = self.run_in(&place);
-        fs::remove_dir_all(&place).map_err(|error| told(&place, &error))?;
-        ending
+    /// Boots, runs a shell script as root, hands on what it prints (with the processor time that the machine had used
+    /// until then), and waits for the end.
+    pub fn run(&self, script: &str, mut output: impl FnMut(&[u8], Duration)) -> Result<Ending, String> {
+        // A socket's name must be short, and a run may have neighbours.
+        let place = tempfile::Builder::new()
+            .prefix("vserver-vm-")
+            .tempdir_in("/tmp")
+            .map_err(|error| told(Path::new("/tmp"), &error))?;
+        self.run_in(place.path(), script, &mut output)
     }
 
-    fn run_in(&self, place: &Path) -> Result<Ending, String> {
-        let directory = self.kernel.directory();
-        let (log, console) = (directory.join("log"), directory.join("console"));
+    fn run_in(
+        &self,
+        place: &Path,
+        script: &str,
+        output: &mut dyn FnMut(&[u8], Duration),
+    ) -> Result<Ending, String> {
+        let (log, console) = (self.directory.join("log"), self.directory.join("console"));
         let (status, initrd) = (place.join("status"), place.join("initrd"));
-        // On the target directory's file system: /tmp may be memory.
-        let disk = directory.join("disk");
-        for file in [&log, &console, &disk] {
+        for file in [&log, &console] {
             drop(fs::remove_file(file));
         }
         fs::write(&log, "").map_err(|error| told(&log, &error))?;
-        fs::write(&initrd, self.initramfs()?).map_err(|error| told(&initrd, &error))?;
-        File::create_new(&disk)
-            .and_then(|file| file.set_len(self.disk_bytes))
-            .map_err(|error| told(&disk, &error))?;
-        run(Command::new("mke2fs")
-            .args(["-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard"])
-            .arg(&disk))?;
+        fs::write(&initrd, self.initramfs(script)?).map_err(|error| told(&initrd, &error))?;
+        let disk = self.userland.disk(self.directory)?;
         let socket = place.join("virtiofs");
         let share = share(&socket, &place.join("virtiofs.log"))?;
-        let begun = Instant::now();
-        let mut machine = Helper(self.spawn(&socket, &initrd, &disk, &console, &log, &status)?);
-        let ended = follow(&mut machine.0, &log, self.limit);
+        let files = Files {
+            socket: &socket,
+            initrd: &initrd,
+            disk: &disk,
+            console: &console,
+            log: &log,
+            status: &status,
+        };
+        let mut machine = Helper(self.spawn(&files)?);
+        let ended = follow(&mut machine.0, &log, self.limit, output);
         drop(machine);
         drop(share);
-        drop(fs::remove_file(&disk));
         let in_time = ended?;
-        eprintln!("the machine ran for {} s; log: {}", begun.elapsed().as_secs(), log.display());
         let word = fs::read_to_string(&status).unwrap_or_default();
         if let Ok(status) = word.trim().parse() {
             return Ok(Ending::Status(status));
@@ -99,17 +113,20 @@ impl Machine<'_> {
         Ok(Ending::Silent(lines[lines.len().saturating_sub(30)..].join("\n")))
     }
 
-    fn initramfs(&self) -> Result<Vec<u8>, String> {
+    fn initramfs(&self, script: &str) -> Result<Vec<u8>, String> {
         let mut archive = Archive::default();
         for name in ["bin", "dev", "proc", "sys", "host", "vm", "new", "modules"] {
             archive.directory(name);
         }
         archive.copy("bin/busybox", Path::new("/bin/busybox"))?;
-        for name in "sh cat mkdir mount chroot ln insmod poweroff ip cp sync env echo".split(' ') {
+        for name in
+            "sh cat mkdir mount umount chroot ln insmod poweroff ip cp sync env echo switch_root".split(' ')
+        {
             archive.link(&format!("bin/{name}"), "busybox");
         }
         archive.program("init", INIT.as_bytes());
-        archive.program("command", self.command.as_bytes());
+        archive.program("command", script.as_bytes());
+        archive.program("userland", self.userland.word().as_bytes());
         let mut order = String::new();
         for (number, module) in self.kernel.boot_modules()?.iter().enumerate() {
             let name = format!("{number:02}.ko");
@@ -123,31 +140,24 @@ impl Machine<'_> {
         Ok(archive.finish())
     }
 
-    fn spawn(
-        &self,
-        socket: &Path,
-        initrd: &Path,
-        disk: &Path,
-        console: &Path,
-        log: &Path,
-        status: &Path,
-    ) -> Result<Child, String> {
+    fn spawn(&self, files: &Files) -> Result<Child, String> {
         let mut qemu = Command::new("nice");
         qemu.args(["-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi"]);
-        qemu.args(["-machine", "q35,usb=off,vmport=off,smbus=off,sata=off", "-cpu", "max", "-smp", "1"]);
+        qemu.args(["-machine", "q35,usb=off,vmport=off,smbus=off,sata=off", "-cpu", "max"]);
+        qemu.args(["-smp", &self.processors.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         let memory = format!("{}M", self.memory_mib);
         qemu.args(["-m", &memory, "-numa", "node,memdev=memory"]);
         qemu.args(["-object", &format!("memory-backend-memfd,id=memory,size={memory},share=on")]);
-        qemu.arg("-kernel").arg(self.kernel.image()).arg("-initrd").arg(initrd);
+        qemu.arg("-kernel").arg(self.kernel.image()).arg("-initrd").arg(files.initrd);
         // Without speculation's cures, which cost much and prove nothing here.
         qemu.args([
             "-append",
             "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check audit=0",
         ]);
-        qemu.args(["-chardev", &format!("file,id=console,path={}", console.display())]);
+        qemu.args(["-chardev", &format!("file,id=console,path={}", files.console.display())]);
         qemu.args(["-serial", "chardev:console", "-device", "virtio-serial-pci"]);
-        for (name, file) in [("log", log), ("status", status)] {
+        for (name, file) in [("log", files.log), ("status", files.status)] {
             qemu.args(["-chardev", &format!("file,id={name},path={}", file.display())]);
             qemu.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
         }
@@ -157,9 +167,12 @@ impl Machine<'_> {
             "-device",
             "virtio-rng-pci,rng=rng",
         ]);
-        qemu.args(["-drive", &format!("file={},if=none,id=disk,format=raw,cache=unsafe", disk.display())]);
+        qemu.args([
+            "-drive",
+            &format!("file={},if=none,id=disk,format=raw,cache=unsafe", files.disk.display()),
+        ]);
         qemu.args(["-device", "virtio-blk-pci,drive=disk"]);
-        qemu.args(["-chardev", &format!("socket,id=host,path={}", socket.display())]);
+        qemu.args(["-chardev", &format!("socket,id=host,path={}", files.socket.display())]);
         qemu.args(["-device", "vhost-user-fs-pci,chardev=host,tag=host"]);
         qemu.stdin(Stdio::null()).spawn().map_err(|error| format!("qemu-system-x86_64: {error}"))
     }
@@ -192,8 +205,13 @@ fn share(socket: &Path, log: &Path) -> Result<Helper, String> {
     Err("virtiofsd makes no socket".to_owned())
 }
 
-/// Prints what the log gains until the machine is off; tells whether it was in time.
-fn follow(machine: &mut Child, log: &Path, limit: Duration) -> Result<bool, String> {
+/// Hands on what the log gains until the machine is off; tells whether it was in time.
+fn follow(
+    machine: &mut Child,
+    log: &Path,
+    limit: Duration,
+    output: &mut dyn FnMut(&[u8], Duration),
+) -> Result<bool, String> {
     let mut file = File::open(log).map_err(|error| told(log, &error))?;
     let begun = Instant::now();
     let mut bytes = Vec::new();
@@ -201,15 +219,25 @@ fn follow(machine: &mut Child, log: &Path, limit: Duration) -> Result<bool, Stri
         let over = machine.try_wait().map_err(|error| error.to_string())?.is_some();
         bytes.clear();
         file.read_to_end(&mut bytes).map_err(|error| told(log, &error))?;
-        io::stdout().write_all(&bytes).map_err(|error| format!("standard output: {error}"))?;
+        if !bytes.is_empty() {
+            output(&bytes, processor_time(machine.id()));
+        }
         if over {
             return Ok(true);
         }
         if begun.elapsed() > limit {
             return Ok(false);
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What a process has used of processors until now: on a busy builder a better measure than the clock.
+fn processor_time(process: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // User and system time are the 14th and 15th word, in hundredths of a second; the name may contain blanks.
+    let words = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Duration::from_millis(words.filter_map(|word| word.parse::<u64>().ok()).sum::<u64>() * 10)
 }
 
 fn told(path: &Path, error: &io::Error) -> String {

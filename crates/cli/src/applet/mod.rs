@@ -1,7 +1,11 @@
 //! The programs: one file each, with its table entry and the function behind it.
 
+pub mod chbind;
 pub mod lcap;
 pub mod lsxid;
+pub mod naddress;
+pub mod nattribute;
+pub mod ncontext;
 pub mod vkill;
 pub mod vlogin;
 pub mod vmount;

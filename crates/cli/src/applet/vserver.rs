@@ -49,6 +49,8 @@ pub static COMMAND: Command = Command {
         ),
         Opt::flag(&["--list-guests"], "print the guests' names, for completion").hide(),
         Opt::flag(&["--guest-ended"], "internal: the guard calls this when a guest has ended").hide(),
+        Opt::flag(&["--broker"], "internal: the guard calls this when system calls wait to be answered")
+            .hide(),
         Opt::flag(&["----nonamespace"], "internal: the caller is in the guest's mount namespace").hide(),
         Opt::flag(&["----insecure"], "internal: allow suexec in a stopped guest").hide(),
     ],
@@ -92,6 +94,9 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     if call.given.has("--guest-ended") {
         return crate::life::guest_ended(&call.layout, &call.given.operands);
+    }
+    if call.given.has("--broker") {
+        return crate::life::broker(&call.layout, &call.given.operands);
     }
     if let Some(shell) = call.given.value("--completion") {
         let script = shell.to_str().and_then(complete::script);

@@ -62,7 +62,7 @@ const TAGS: &[(&str, Answer)] = &[
     ("INITPID", initpid),
     ("INITPID_PID", initpid_pid),
     ("XID", xid),
-    ("NID", xid),
+    ("NID", nid),
     ("TAG", tag),
     ("PXID", never),
     ("APIVER", apiver),
@@ -84,6 +84,7 @@ const FEATURES: &[&str] = &[
     "VHI",
     "VSHELPER",
     "VWAIT",
+    "VNET",
     "VSTAT",
     "PIDSPACE",
     "SPACES",
@@ -212,6 +213,13 @@ fn xid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
         Place::Host => number(0),
         Place::Guest(running) => number(running.xid),
     })
+}
+
+/// The network context of a process (`self` or its number); 0 is the host's network.
+fn nid(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {
+    let pid = if object == "self" { 0 } else { i32::try_from(context::decimal(object)?).ok()? };
+    let nid = vserver_run::netcontext::number_of(&call.layout, pid).ok()?;
+    Some(number(nid.map_or(0, u32::from)))
 }
 
 fn tag(call: &Call, object: &OsStr, _arg: Option<&OsStr>) -> Option<OsString> {

@@ -76,6 +76,8 @@ pub struct NewLink<'a> {
 pub enum LinkKind<'a> {
     /// Packets vanish in it.
     Dummy,
+    /// Packets go round in it: a device that stands alone, on kernels without dummy ones.
+    Ifb,
     /// A bridge.
     Bridge,
     /// A pair; this is the other end.
@@ -98,6 +100,7 @@ impl LinkKind<'_> {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Dummy => "dummy",
+            Self::Ifb => "ifb",
             Self::Bridge => "bridge",
             Self::Veth(_) => "veth",
             Self::Macvlan(_) => "macvlan",
@@ -109,6 +112,7 @@ impl LinkKind<'_> {
     fn info(&self) -> (InfoKind, Option<InfoData>) {
         match self {
             Self::Dummy => (InfoKind::Dummy, None),
+            Self::Ifb => (InfoKind::Ifb, None),
             Self::Bridge => (InfoKind::Bridge, None),
             Self::Veth(peer) => (InfoKind::Veth, Some(InfoData::Veth(InfoVeth::Peer(peer.message())))),
             Self::Macvlan(_) => {
@@ -124,7 +128,7 @@ impl LinkKind<'_> {
     const fn parent(&self) -> Option<u32> {
         match self {
             Self::Macvlan(parent) | Self::Ipvlan(parent) | Self::Vlan { parent, .. } => Some(*parent),
-            Self::Dummy | Self::Bridge | Self::Veth(_) => None,
+            Self::Dummy | Self::Ifb | Self::Bridge | Self::Veth(_) => None,
         }
     }
 }
@@ -282,6 +286,18 @@ impl Netlink {
         if let Some(up) = change.up {
             switch(&mut message, up);
         }
+        self.command(RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refused| refused.on("rtnetlink(7)", &format!("network device number {index}")))
+    }
+
+    /// Takes `IFF_NOARP` off a device that has it by its kind, so that it looks like one on which neighbours are asked for.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn ask_for_neighbours(&mut self, index: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.change_mask = LinkFlags::Noarp;
         self.command(RouteNetlinkMessage::SetLink(message), 0)
             .map_err(|refused| refused.on("rtnetlink(7)", &format!("network device number {index}")))
     }

@@ -41,3 +41,22 @@ pub fn place(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Result<()> {
     }
     Ok(())
 }
+
+/// A copy of a descriptor that this program was executed with, by its number: for programs that are told which numbers
+/// are meant for them.
+///
+/// # Errors
+/// `EBADF`: nothing is open there.
+pub fn inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: two numbers.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(Fault::new(
+            "fcntl(2) F_DUPFD_CLOEXEC",
+            format!("descriptor {number}"),
+            io::Error::last_os_error(),
+        ));
+    }
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}

@@ -7,6 +7,7 @@
 
 mod bpf;
 mod descriptors;
+mod device;
 mod ids;
 mod landlock;
 mod mount;
@@ -23,7 +24,8 @@ pub use bpf::{
     bpf_detach, bpf_link_attach, bpf_link_target, bpf_load, bpf_object_get, bpf_object_pin,
     bpf_program_by_id, bpf_program_hold, bpf_program_info, bpf_programs_of, bpf_types_load,
 };
-pub use descriptors::place;
+pub use descriptors::{inherited, place};
+pub use device::{DeviceRequest, device_addresses, device_question, is_device_question};
 pub use ids::{
     CapabilitySets, capget, capset, clear_ambient, drop_bounding, in_bounding, set_fs_gid, set_fs_uid,
     set_groups, set_resgid, set_resuid,
@@ -37,7 +39,10 @@ pub use process::{
 };
 pub(crate) use process::{hold_user_namespace, kill};
 pub use quota::{QuotaKind, quota_is_on};
-pub use seccomp::{Filter, seccomp_load, seccomp_load_with_listener};
+pub use seccomp::{
+    Filter, RawNotification, SeccompAnswer, seccomp_answer, seccomp_give, seccomp_is_waiting, seccomp_load,
+    seccomp_load_with_listener, seccomp_receive,
+};
 pub use signals::{next_signal, signal_descriptor};
 pub use thread::{
     get_personality, ioprio_get, ioprio_set, is_single_threaded, prlimit, set_child_subreaper, set_dumpable,
