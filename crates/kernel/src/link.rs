@@ -11,9 +11,11 @@
 //! | [`address`] | addresses of devices |
 //! | [`route`] | routes |
 //! | [`tuntap`] | persistent tun and tap devices |
+//! | [`classifier`] | BPF classifiers on devices, before Linux 6.6 |
 //! | [`netns`] | network namespaces with a name, as `ip netns` makes them |
 
 pub mod address;
+pub mod classifier;
 pub mod device;
 pub mod netns;
 pub mod route;

@@ -5,6 +5,8 @@
 mod datagrams;
 #[path = "network/life.rs"]
 mod life;
+#[path = "network/ping.rs"]
+mod ping;
 #[path = "network/scene.rs"]
 mod scene;
 mod support;
@@ -47,6 +49,8 @@ const CASES: &[Case] = &[
     ("low ports", NEEDS, words::low_ports),
     ("protocols", NEEDS, words::protocols),
     ("raw sockets", NEEDS, words::raw),
+    ("ping", NEEDS, ping::ping),
+    ("ping by a device that is not served", NEEDS, ping::without_program),
     ("TCP fast open", NEEDS, words::fast_open),
     ("rules are read back, changed and taken away", NEEDS, life::life),
     ("what is pinned is found again", NEEDS, life::pins),

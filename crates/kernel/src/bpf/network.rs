@@ -17,6 +17,7 @@ mod connect;
 mod create;
 mod datagram;
 mod filter;
+mod icmp;
 mod listen;
 mod lookup;
 mod loopback;
@@ -78,7 +79,7 @@ impl Missing {
             }
             Self::Classifiers => {
                 "this kernel has no BPF classifiers: UDP servers bound to any address hear their guest's first address \
-                 only"
+                 only, and ping works only with an address of the guest's given as its source"
             }
         }
     }
@@ -135,10 +136,12 @@ const HOOKS: [Hook; 16] = [
 /// `BPF_SK_LOOKUP`
 const SK_LOOKUP_ATTACH: u32 = 36;
 /// What is attached to each network namespace and its devices. A kernel may lack them.
-const STEERING: [Hook; 3] = [
+const STEERING: [Hook; 5] = [
     hook("vs_lookup", SK_LOOKUP, SK_LOOKUP_ATTACH, lookup::lookup),
     hook("vs_udp", CLASSIFIER, 0, classify::ethernet),
     hook("vs_udp_plain", CLASSIFIER, 0, classify::plain),
+    hook("vs_icmp", CLASSIFIER, 0, icmp::ethernet),
+    hook("vs_icmp_plain", CLASSIFIER, 0, icmp::plain),
 ];
 
 /// The programs and maps of all guests.
@@ -347,10 +350,17 @@ impl Network {
         if let Some(program) = &self.steering[0] {
             namespace::serve_listeners(program.as_fd(), pins)?;
         }
-        if let (Some(ethernet), Some(plain)) = (&self.steering[1], &self.steering[2]) {
-            for device in [namespace::LOOPBACK].iter().chain(devices) {
-                namespace::serve_datagrams(ethernet.as_fd(), plain.as_fd(), *device, pins)?;
-            }
+        let Some(classifiers) = self.steering[1..].iter().map(Option::as_ref).collect::<Option<Vec<_>>>()
+        else {
+            return Ok(());
+        };
+        for device in [namespace::LOOPBACK].iter().chain(devices) {
+            let [udp, udp_plain, icmp, icmp_plain] = [0, 1, 2, 3].map(|number| classifiers[number].as_fd());
+            let (udp, icmp) =
+                if namespace::has_ethernet_header(*device)? { (udp, icmp) } else { (udp_plain, icmp_plain) };
+            namespace::serve_device(udp, namespace::Way::In, *device, pins)?;
+            namespace::serve_device(icmp, namespace::Way::Out, *device, pins)?;
+            self.maps.get(maps::DEVICES).update(&device.to_ne_bytes(), &[0; 4], BpfUpdate::Any)?;
         }
         Ok(())
     }
@@ -360,7 +370,7 @@ impl Network {
     pub fn sweep(&self) -> Result<usize> {
         let alive = self.maps.get(maps::CONFIG).keys()?;
         let mut removed = 0;
-        for map in [maps::ADDRESSES, maps::LISTS] {
+        for map in [maps::ADDRESSES, maps::LISTS, maps::GUESTS] {
             let map = self.maps.get(map);
             for key in map.keys()? {
                 if !alive.iter().any(|cgroup| key.starts_with(cgroup)) {
@@ -424,6 +434,7 @@ impl<'maps> Guest<'maps> {
             owners::claim(self.maps, ip, self.id, rules)?;
         }
         let config = rules::config(rules, self.id);
+        self.maps.get(maps::GUESTS).update(&self.id.to_ne_bytes(), &config, BpfUpdate::Any)?;
         self.maps.get(maps::CONFIG).update(&self.id.to_ne_bytes(), &config, BpfUpdate::Any)?;
         let Some(before) = before else { return Ok(()) };
         for (key, _) in entries(self.id, before) {
@@ -465,6 +476,7 @@ impl<'maps> Guest<'maps> {
         for (key, _) in list(self.id, rules) {
             self.maps.get(maps::LISTS).delete(&key)?;
         }
+        self.maps.get(maps::GUESTS).delete(&self.id.to_ne_bytes())?;
         owners::of(rules).into_iter().try_for_each(|ip| owners::give_up(self.maps, ip, self.id))
     }
 }

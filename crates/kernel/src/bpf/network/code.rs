@@ -8,7 +8,11 @@ use crate::bpf::asm::{Alu, Assembler, If, Label, MapNumber, Reg, Size};
 /// `enum bpf_func_id`
 pub(super) mod helper {
     pub const MAP_LOOKUP: i32 = 1;
+    pub const SKB_STORE_BYTES: i32 = 9;
+    pub const L3_CSUM_REPLACE: i32 = 10;
+    pub const L4_CSUM_REPLACE: i32 = 11;
     pub const GET_CURRENT_UID_GID: i32 = 15;
+    pub const CSUM_DIFF: i32 = 28;
     pub const BIND: i32 = 64;
     pub const SOCK_HASH_UPDATE: i32 = 70;
     pub const GET_LOCAL_STORAGE: i32 = 81;
@@ -47,6 +51,7 @@ pub(super) mod sock {
 /// Offsets in `struct __sk_buff`.
 pub(super) mod skb {
     pub const PROTOCOL: i16 = 16;
+    pub const IFINDEX: i16 = 40;
     pub const DATA: i16 = 76;
     pub const DATA_END: i16 = 80;
     pub const SK: i16 = 168;
@@ -251,10 +256,27 @@ impl Code {
         self
     }
 
+    /// Goes on at the label unless the socket is marked with this alone; the socket is in R2. R0 to R5 are lost.
+    pub fn unless_marked(&mut self, bits: u32, label: Label) -> &mut Self {
+        self.mark(false);
+        self.asm.jump_if_equal(Reg::R0, 0, label).load_word(Reg::R1, Reg::R0, mark::BITS).jump_if_32(
+            If::NotEqual,
+            Reg::R1,
+            bits,
+            label,
+        );
+        self
+    }
+
     /// Marks the context's socket; one that cannot be marked (no memory) is refused.
     pub fn remember(&mut self, bits: u32) -> &mut Self {
-        let no_memory = self.deny(libc::ENOMEM);
         self.asm.load(Size::Double, Reg::R2, CONTEXT, sock_addr::SK);
+        self.remember_socket(bits)
+    }
+
+    /// The same for the socket in R2.
+    pub fn remember_socket(&mut self, bits: u32) -> &mut Self {
+        let no_memory = self.deny(libc::ENOMEM);
         self.mark(true);
         self.asm
             .jump_if_equal(Reg::R0, 0, no_memory)

@@ -6,6 +6,7 @@
 
 use super::abilities::Abilities;
 use super::code::{CONTEXT, Code, Instructions, TCP, UDP, sock};
+use super::maps::mark;
 use super::rules::flag;
 use crate::bpf::asm::{If, Reg};
 
@@ -33,13 +34,17 @@ pub(super) fn create(abilities: Abilities) -> Instructions {
         .jump_if_32(If::Equal, Reg::R2, ICMP, icmp)
         .jump_if_32(If::Equal, Reg::R2, ICMPV6, icmp)
         .jump(unsupported);
-    code.asm.place(raw);
+    code.asm.place(raw).jump_if_32(If::Equal, Reg::R2, ICMP, icmp).jump_if_32(
+        If::Equal,
+        Reg::R2,
+        ICMPV6,
+        icmp,
+    );
     code.if_flag(flag::RAW, allow);
-    code.asm
-        .jump_if_32(If::Equal, Reg::R2, ICMP, icmp)
-        .jump_if_32(If::NotEqual, Reg::R2, ICMPV6, refused)
-        .place(icmp);
+    code.asm.jump(refused).place(icmp);
     code.unless_flag(flag::RAW | flag::RAW_ICMP, refused);
+    code.asm.copy(Reg::R2, CONTEXT);
+    code.remember_socket(mark::ICMP);
     code.asm.place(allow).answer(1);
     code.finish()
 }

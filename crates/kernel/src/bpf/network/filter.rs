@@ -5,6 +5,7 @@
 
 use super::abilities::Abilities;
 use super::code::{CONFIG, CONTEXT, Code, Instructions, KEY_ADDRESS, ONE, UDP, helper, network, skb, sock};
+use super::maps::{self, mark};
 use super::rules::{at, flag};
 use crate::bpf::asm::{Alu, If, Label, Reg, Size};
 
@@ -52,9 +53,43 @@ pub(super) fn egress(abilities: Abilities) -> Instructions {
     code.configuration();
     code.asm.load(Size::Double, Reg::R0, CONFIG, at::ID).jump_if_equal(Reg::R0, 0, deny);
     code.if_flag(flag::ANY, allow);
+    let not_icmp = code.asm.label();
+    if_put_right(&mut code, allow, not_icmp);
+    code.asm.place(not_icmp);
     check(&mut code, Side::Source, allow);
     code.asm.place(allow).answer(1);
     code.finish()
+}
+
+/// Goes on at `allow` if a socket for ICMP sends ICMP by a device that puts the source right, else at `not`.
+fn if_put_right(code: &mut Code, allow: Label, not: Label) {
+    /// On the stack.
+    const DEVICE: i16 = -4;
+    let (v6, icmp) = (code.asm.label(), code.asm.label());
+    code.asm
+        .load_word(Reg::R1, CONTEXT, skb::PROTOCOL)
+        .load_word(Reg::R2, CONTEXT, skb::DATA)
+        .load_word(Reg::R3, CONTEXT, skb::DATA_END)
+        .copy(Reg::R4, Reg::R2)
+        .alu(Alu::Add, Reg::R4, 20)
+        .jump_if_registers(If::Greater, Reg::R4, Reg::R3, not)
+        .jump_if_32(If::Equal, Reg::R1, IPV6, v6)
+        .load(Size::Byte, Reg::R1, Reg::R2, 9)
+        .jump_if_32(If::Equal, Reg::R1, libc::IPPROTO_ICMP.cast_unsigned(), icmp)
+        .jump(not)
+        .place(v6)
+        .load(Size::Byte, Reg::R1, Reg::R2, 6)
+        .jump_if_32(If::NotEqual, Reg::R1, libc::IPPROTO_ICMPV6.cast_unsigned(), not)
+        .place(icmp)
+        .load(Size::Double, Reg::R1, CONTEXT, skb::SK)
+        .jump_if_equal(Reg::R1, 0, not)
+        .call(helper::SK_FULLSOCK)
+        .jump_if_equal(Reg::R0, 0, not)
+        .copy(Reg::R2, Reg::R0);
+    code.unless_marked(mark::ICMP, not);
+    code.asm.load_word(Reg::R1, CONTEXT, skb::IFINDEX).store(Size::Word, Reg::Frame, DEVICE, Reg::R1);
+    code.look_up(maps::DEVICES, DEVICE);
+    code.asm.jump_if_not_equal(Reg::R0, 0, allow).jump(not);
 }
 
 /// Goes on after this, or at `allow`, if the address is the guest's; else the packet is dropped.

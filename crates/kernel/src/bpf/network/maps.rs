@@ -22,6 +22,11 @@ pub(super) const OWNERS: MapNumber = MapNumber(4);
 /// Any-bound TCP listeners: cgroup, port (this machine's order), [`listener_kind`].
 pub(super) const LISTENERS: MapNumber = MapNumber(5);
 
+/// The configurations once more, by cgroup, for programs that no group runs.
+pub(super) const GUESTS: MapNumber = MapNumber(6);
+/// Devices that put the source of ICMP packets right, by their index.
+pub(super) const DEVICES: MapNumber = MapNumber(7);
+
 /// How many guests can share an address and have it steered.
 pub(super) const OWNERS_MAX: i32 = 4;
 /// How many listeners of one port are known for a family (`SO_REUSEPORT`).
@@ -38,6 +43,8 @@ pub(super) mod mark {
     pub const ANY_4: u32 = 1;
     /// Was bound to any address of IPv6.
     pub const ANY_6: u32 = 2;
+    /// Sends ICMP, and was bound to whatever it liked.
+    pub const ICMP: u32 = 4;
     /// u64: the cgroup that the socket was made in.
     pub const CGROUP: i16 = 0;
     /// u32: the bits.
@@ -67,7 +74,7 @@ struct Shape {
     flags: u32,
 }
 
-const SHAPES: [Shape; 6] = [
+const SHAPES: [Shape; 8] = [
     Shape {
         name: "vs_config",
         kind: BpfMapKind::CgroupStorage,
@@ -109,6 +116,22 @@ const SHAPES: [Shape; 6] = [
         flags: NO_PREALLOC,
     },
     Shape { name: "vs_listeners", kind: BpfMapKind::SockHash, key: 16, value: 8, entries: 16_384, flags: 0 },
+    Shape {
+        name: "vs_guests",
+        kind: BpfMapKind::Hash,
+        key: 8,
+        value: at::LENGTH,
+        entries: ENTRIES,
+        flags: NO_PREALLOC,
+    },
+    Shape {
+        name: "vs_devices",
+        kind: BpfMapKind::Hash,
+        key: 4,
+        value: 4,
+        entries: ENTRIES,
+        flags: NO_PREALLOC,
+    },
 ];
 
 /// The maps, open.

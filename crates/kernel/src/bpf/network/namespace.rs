@@ -1,6 +1,7 @@
 //! What is attached to a network namespace and its devices. These are links: pins keep them.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::SK_LOOKUP_ATTACH;
@@ -13,6 +14,8 @@ use crate::{Blame, Fault, Result};
 pub(super) const LOOPBACK: u32 = 1;
 /// `BPF_TCX_INGRESS`
 const TCX_INGRESS: u32 = 46;
+/// `BPF_TCX_EGRESS`
+const TCX_EGRESS: u32 = 47;
 
 /// Steers new TCP connections of the calling thread's network namespace.
 pub(super) fn serve_listeners(program: BorrowedFd<'_>, pins: &Path) -> Result<()> {
@@ -22,16 +25,35 @@ pub(super) fn serve_listeners(program: BorrowedFd<'_>, pins: &Path) -> Result<()
     link(program, target, SK_LOOKUP_ATTACH, &pins.join(format!("lookup-{number}")))
 }
 
-/// Looks at datagrams that come in by a device of the calling thread's network namespace.
-pub(super) fn serve_datagrams(
-    ethernet: BorrowedFd<'_>,
-    plain: BorrowedFd<'_>,
-    device: u32,
-    pins: &Path,
-) -> Result<()> {
+/// Which packets of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// That come in.
+    In,
+    /// That go out.
+    Out,
+}
+
+/// Runs a program on packets of a device of the calling thread's network namespace.
+pub(super) fn serve_device(program: BorrowedFd<'_>, way: Way, device: u32, pins: &Path) -> Result<()> {
     let (_, number) = ns::identity(ns::open(0, Namespaces::NET)?)?;
-    let program = if has_ethernet_header(device)? { ethernet } else { plain };
-    link(program, device, TCX_INGRESS, &pins.join(format!("udp-{number}-{device}")))
+    let (attach_type, name) = match way {
+        Way::In => (TCX_INGRESS, "udp"),
+        Way::Out => (TCX_EGRESS, "icmp"),
+    };
+    match link(program, device, attach_type, &pins.join(format!("{name}-{number}-{device}"))) {
+        // Before Linux 6.6 there are no such links.
+        Err(fault) if fault.is(libc::EINVAL) => {
+            // A priority of its own for each version's programs; 0 would mean any.
+            let priority = pins
+                .as_os_str()
+                .as_bytes()
+                .iter()
+                .fold(1_u16, |all, byte| all.wrapping_mul(31).wrapping_add(u16::from(*byte)));
+            Netlink::open()?.classify(device, way == Way::In, priority.max(1), program)
+        }
+        other => other,
+    }
 }
 
 /// Attaches and pins, unless that is done already. Somebody else may do the same at this moment.
@@ -50,8 +72,8 @@ fn link(program: BorrowedFd<'_>, target: u32, attach_type: u32, pin: &Path) -> R
     }
 }
 
-/// Whether packets of the device begin with 14 bytes of Ethernet when they come in.
-fn has_ethernet_header(device: u32) -> Result<bool> {
+/// Whether packets of the device begin with 14 bytes of Ethernet.
+pub(super) fn has_ethernet_header(device: u32) -> Result<bool> {
     /// `ARPHRD_ETHER`, `ARPHRD_LOOPBACK`
     const ETHERNET: [u16; 2] = [1, 772];
     let link = Netlink::open()?.link_numbered(device)?;
@@ -69,7 +91,7 @@ pub(super) fn sweep(pins: Option<&Path>) -> Result<usize> {
     for name in names.flatten() {
         let text = name.file_name();
         let text = text.to_string_lossy();
-        if !text.starts_with("lookup-") && !text.starts_with("udp-") {
+        if !["lookup-", "udp-", "icmp-"].iter().any(|kind| text.starts_with(kind)) {
             continue;
         }
         let Ok(link) = sys::bpf_object_get(&name.path()) else { continue };
