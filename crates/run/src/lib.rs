@@ -32,6 +32,7 @@ pub mod inside;
 pub mod lock;
 pub mod look;
 pub mod netcontext;
+pub mod netfiles;
 pub mod prepare;
 pub mod record;
 pub mod scripts;
