@@ -7,6 +7,7 @@ mod adversity;
 mod building;
 mod death;
 mod escape;
+mod fuzzed;
 mod harness_itself;
 mod hide;
 mod hooks;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         styles::specs(),
         escape::specs(),
         hostile::specs(),
+        fuzzed::specs(),
         death::specs(),
         sudden::specs(),
         tools::specs(),
