@@ -312,7 +312,8 @@ fn by_chance(mode: Mode) {
             let at = fuzzer.place();
             fuzzer.plant(&at, huge);
         }
-        let race = fuzzer.random.below(3) > 0;
+        // A file that becomes a fifo between two looks makes rsync(1) wait for ever, in a tree of whomever.
+        let race = copies != 1 && fuzzer.random.below(4) > 0;
         let racer = race.then(|| Racer::start(&mut fuzzer));
         story(&guest, &mut fuzzer, copies, &mut told);
         swaps += racer.map_or(0, Racer::end);

@@ -17,6 +17,7 @@ mod living;
 mod mounts;
 mod moving;
 mod netcontexts;
+mod published;
 mod rights;
 mod sockets;
 mod styles;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         adversity::specs(),
         styles::specs(),
         escape::specs(),
+        published::specs(),
         hostile::specs(),
         fuzzed::specs(),
         death::specs(),
