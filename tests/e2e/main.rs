@@ -7,7 +7,6 @@ mod adversity;
 mod building;
 mod death;
 mod escape;
-mod fuzzed;
 mod harness_itself;
 mod hide;
 mod hooks;
@@ -17,7 +16,8 @@ mod living;
 mod mounts;
 mod moving;
 mod netcontexts;
-mod published;
+mod network_interfaces;
+mod network_namespaces;
 mod rights;
 mod sockets;
 mod styles;
@@ -41,13 +41,13 @@ fn main() -> ExitCode {
         adversity::specs(),
         styles::specs(),
         escape::specs(),
-        published::specs(),
         hostile::specs(),
-        fuzzed::specs(),
         death::specs(),
         sudden::specs(),
         tools::specs(),
         sockets::specs(),
+        network_interfaces::specs(),
+        network_namespaces::specs(),
         netcontexts::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())

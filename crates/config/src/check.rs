@@ -1,8 +1,9 @@
 //! `vserver NAME check`: everything that can be said about a guest's configuration without starting it, in one run.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use vserver_model::{GuestName, Layout, Xid};
+use vserver_model::{Address, GuestName, Layout, Sourced, Xid};
 
 use crate::files::Files;
 use crate::finding::{Finding, Kind};
@@ -23,6 +24,7 @@ pub fn check_dir(layout: &Layout, dir: &Path) -> Vec<Finding> {
     let Reading { guest, mut findings } = read(layout, dir);
     findings.extend(not_yet_honoured(&guest).iter().map(crate::NotYet::to_finding));
     findings.extend(shared(layout, dir, &guest));
+    findings.extend(same_addresses(layout, dir, &guest));
     findings.extend(wrong_base(layout));
     findings.extend(walk_defaults(layout));
     findings.extend(visible::in_force(layout).1);
@@ -72,6 +74,43 @@ fn shared(layout: &Layout, dir: &Path, guest: &Guest) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Addresses that another guest has as well: allowed, and worth knowing.
+fn same_addresses(layout: &Layout, dir: &Path, guest: &Guest) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if guest.interfaces.list.is_empty() {
+        return findings;
+    }
+    let own = std::fs::canonicalize(dir).ok();
+    for other in list_all(layout) {
+        let other_dir = layout.config_of(&other);
+        if other_dir == dir || std::fs::canonicalize(&other_dir).ok() == own {
+            continue;
+        }
+        let theirs = addresses_of(&other_dir);
+        for interface in &guest.interfaces.list {
+            let Sourced { value, file, line } = &interface.address;
+            if theirs.contains(&value.ip) && !value.is_any() {
+                let text = format!("guest {other} has the address {} as well", value.ip);
+                findings.push(
+                    Finding::note(Kind::Conflict, file, text)
+                        .at(*line)
+                        .hint("both may run at once, but of two servers on one port only the first gets it"),
+                );
+            }
+        }
+    }
+    findings
+}
+
+/// Another guest's addresses, as far as they are good.
+fn addresses_of(dir: &Path) -> Vec<IpAddr> {
+    let mut files = Files::default();
+    let dirs = files.subdirs(&dir.join("interfaces"));
+    let enabled = dirs.into_iter().filter(|dir| !dir.join("disabled").exists());
+    let texts = enabled.filter_map(|dir| files.scalar(&dir.join("ip"))).collect::<Vec<_>>();
+    texts.iter().filter_map(|text| text.value.to_str()?.parse::<Address>().ok()).map(|it| it.ip).collect()
 }
 
 /// The first and the end of a guest's user ids on the host.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vserver_model::{
-    Address, Bits, GuestName, InitStyle, KillStep, Limit, LimitTriple, Nid, RlimitResource, Sourced, Tag,
-    UlimitResource, Xid,
+    Address, Bits, GuestName, InitStyle, KillStep, Limit, LimitTriple, Mac, Nid, RlimitResource, Sourced,
+    StaticRoute, Tag, UlimitResource, Xid,
 };
 
 /// One configured guest: everything below `/etc/vservers/NAME`, with the defaults of `.defaults` merged where
@@ -393,12 +393,28 @@ pub struct Netns {
 /// `netns/interfaces/X/`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetnsInterface {
-    /// `host`
-    pub host: Sourced<OsString>,
+    /// The directory.
+    pub place: Sourced<()>,
+    /// `host`; `None`: a pair's end is called after the context number.
+    pub host: Option<Sourced<OsString>>,
     /// `guest`, default `gethN`.
     pub guest: OsString,
-    /// `type`, default `veth`.
+    /// `type`, default `veth`: that, `macvlan`, `ipvlan` or `phys`.
     pub kind: OsString,
+    /// `address`: in the guest.
+    pub addresses: Vec<Sourced<Address>>,
+    /// `host-address`: of the host's end.
+    pub host_addresses: Vec<Sourced<Address>>,
+    /// `gateway`: the routers of all other addresses, one a family.
+    pub gateways: Vec<Sourced<Address>>,
+    /// `route`
+    pub routes: Vec<Sourced<StaticRoute>>,
+    /// `mtu`
+    pub mtu: Option<Sourced<u32>>,
+    /// `mac`
+    pub mac: Option<Sourced<Mac>>,
+    /// `bridge`
+    pub bridge: Option<Sourced<OsString>>,
 }
 
 /// `cgroup/` of the guest or of `.defaults`.

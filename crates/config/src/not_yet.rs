@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vserver_model::personality::machine_is_32bit_x86;
 use vserver_model::words::{CCAPS, CFLAGS, NCAPS, NFLAGS};
-use vserver_model::{Sourced, Unshare, WordTable, parse_list};
+use vserver_model::{Sourced, WordTable, parse_list};
 
 use crate::finding::{Finding, Kind};
 use crate::guest::{Guest, Space, Words};
@@ -54,20 +54,16 @@ pub fn not_yet_honoured(guest: &Guest) -> Vec<NotYet> {
                 .insert((place.to_owned(), 0, name.clone()), not_yet(name, place.to_owned(), 0, why, later));
         }
     }
-    for (words, table) in
-        [(&guest.ccapabilities, &CCAPS), (&guest.nflags, &NFLAGS), (&guest.ncapabilities, &NCAPS)]
-    {
-        let why = table::find(table::Base::Guest, Path::new(table.file)).map(|item| item.honoured);
-        if let Some(Honoured::Later(why)) = why {
-            add_words(&mut missing, words, table, |_| Some(why));
-        }
+    let why = table::find(table::Base::Guest, Path::new(CCAPS.file)).map(|item| item.honoured);
+    if let Some(Honoured::Later(why)) = why {
+        add_words(&mut missing, &guest.ccapabilities, &CCAPS, |_| Some(why));
     }
-    add_words(&mut missing, &guest.cflags, &CFLAGS, |word| {
-        WORDS_NOT_YET
-            .iter()
-            .find(|(file, name, _)| *file == "cflags" && *name == word)
-            .map(|(_, _, why)| *why)
-    });
+    for (words, table) in [(&guest.cflags, &CFLAGS), (&guest.nflags, &NFLAGS), (&guest.ncapabilities, &NCAPS)]
+    {
+        let of =
+            |word: &str| WORDS_NOT_YET.iter().find(|(file, name, _)| *file == table.file && *name == word);
+        add_words(&mut missing, words, table, |word| of(word).map(|(_, _, why)| *why));
+    }
     for other in single_values(guest) {
         missing.insert((other.place.file.clone(), other.place.line, other.item.clone()), other);
     }
@@ -105,7 +101,7 @@ fn name_of(guest: &Guest, place: &Path) -> String {
 }
 
 fn by_words(item: &str) -> bool {
-    ["ccapabilities", "nflags", "ncapabilities"].contains(&item)
+    item == CCAPS.file
 }
 
 /// Items that reading itself says all about.
@@ -146,12 +142,6 @@ fn single_values(guest: &Guest) -> Vec<NotYet> {
     if let Some(Sourced { value: Space::Of(other), file, line }) = &guest.spaces.pid {
         let item = format!("spaces/pid: {}", other.display());
         missing.push(not_yet(item, file.clone(), *line, "the process namespace of another guest", true));
-    }
-    if let Some(mask) = &guest.spaces.mask
-        && mask.value & Unshare::NEWNET.0 != 0
-    {
-        let item = "spaces/mask: newnet".to_owned();
-        missing.push(not_yet(item, mask.file.clone(), mask.line, "network namespaces", true));
     }
     if let Some(machine) = &guest.uts.machine
         && !machine.value.to_str().is_some_and(machine_is_32bit_x86)

@@ -3,6 +3,7 @@
 //! One function a topic, in the order of the configuration reference; each takes what it can and reports the rest.
 
 mod apps;
+mod netns;
 mod network;
 mod resources;
 mod walk;

@@ -277,6 +277,11 @@ fn text<T: std::fmt::Display>(value: Option<&Sourced<T>>) -> Option<OsString> {
     value.map(|value| value.value.to_string().into())
 }
 
+/// A list's text.
+fn in_lines<T: std::fmt::Display>(values: &[Sourced<T>]) -> Vec<u8> {
+    values.iter().flat_map(|value| format!("{}\n", value.value).into_bytes()).collect()
+}
+
 fn os(value: Option<&Sourced<OsString>>) -> Option<OsString> {
     value.map(|value| value.value.clone())
 }
@@ -582,11 +587,25 @@ impl Renderer<'_> {
         }
         for (index, interface) in netns.interfaces.iter().enumerate() {
             // What stood directly in netns/interfaces moves to a directory where it belongs.
-            let key = key_of(&interface.host.file, "interfaces").unwrap_or_else(|| index.to_string().into());
-            let base = Path::new("netns/interfaces").join(key);
-            self.scalar("netns", base.join("host"), Some(interface.host.value.clone()))?;
+            let key = key_of(&interface.place.file.join("host"), "interfaces");
+            let base = Path::new("netns/interfaces").join(key.unwrap_or_else(|| index.to_string().into()));
+            self.put("netns", &base, Content::Directory);
+            self.scalar("netns", base.join("host"), os(interface.host.as_ref()))?;
             self.scalar("netns", base.join("guest"), Some(interface.guest.clone()))?;
             self.scalar("netns", base.join("type"), Some(interface.kind.clone()))?;
+            self.scalar("netns", base.join("mtu"), text(interface.mtu.as_ref()))?;
+            self.scalar("netns", base.join("mac"), text(interface.mac.as_ref()))?;
+            self.scalar("netns", base.join("bridge"), os(interface.bridge.as_ref()))?;
+            for (key, lines) in [
+                ("address", in_lines(&interface.addresses)),
+                ("host-address", in_lines(&interface.host_addresses)),
+                ("gateway", in_lines(&interface.gateways)),
+                ("route", in_lines(&interface.routes)),
+            ] {
+                if !lines.is_empty() {
+                    self.put("netns", base.join(key), Content::File(lines));
+                }
+            }
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ fn what_is_not_yet_honoured_is_a_note_with_its_place() {
     put(&layout, "a/interfaces/1/disabled", "");
     put(&layout, "a/interfaces/1/ip", "192.0.2.2/24\n");
     put(&layout, "a/cflags", "virt_uptime\nvirt_mem,sched_hard\n~virt_cpu\n");
-    put(&layout, "a/nflags", "~hide_netif\nsingle_ip\n");
+    put(&layout, "a/nflags", "~hide_netif\nsingle_ip,sc_helper\n");
     put(&layout, "a/spaces/net", "0\n");
     put(&layout, "a/cgroup/memory.max", "1G\n");
     put(&layout, "a/uts/machine", "sparc\n");
@@ -107,17 +107,16 @@ fn what_is_not_yet_honoured_is_a_note_with_its_place() {
             ("cflags: sched_hard".to_owned(), 2),
             ("cflags: virt_mem".to_owned(), 2),
             ("cgroup/memory.max".to_owned(), 0),
-            ("interfaces/0".to_owned(), 0),
-            ("nflags: single_ip".to_owned(), 2),
+            ("nflags: sc_helper".to_owned(), 2),
             ("uts/machine: sparc".to_owned(), 1),
         ]
     );
     assert_eq!(
         not_yet_line(&guest).unwrap(),
         "not yet honoured: limits of a whole guest (cflags: sched_hard, cgroup); the guest's own view of memory, load \
-         and time (cflags: virt_mem); address confinement (interfaces, nflags: single_ip)"
+         and time (cflags: virt_mem); helper events other than reboot and halt (nflags: sc_helper)"
     );
     let findings = check(&layout, &name("a"));
     assert!(findings.iter().all(|finding| finding.severity == Severity::Note), "{findings:#?}");
-    assert_eq!(findings.len(), 6);
+    assert_eq!(findings.len(), 5);
 }

@@ -571,6 +571,47 @@ fn netns_and_the_misplaced_files() {
 }
 
 #[test]
+fn interfaces_of_a_network_namespace() {
+    let site = Site::new();
+    site.put("netns/interfaces/0/address", "192.0.2.5/24\n# the new one\n2001:db8::5/64\n");
+    site.put("netns/interfaces/0/gateway", "192.0.2.1\nfe80::1\n");
+    site.put("netns/interfaces/0/route", "198.51.100.0/24 via 192.0.2.2\n");
+    site.put("netns/interfaces/0/bridge", "br0\n");
+    site.put("netns/interfaces/0/mac", "02:00:00:00:00:05\n");
+    let interface = site.guest().netns.unwrap().interfaces.remove(0);
+    assert_eq!((interface.host, interface.kind.to_str()), (None, Some("veth")), "called after the number");
+    assert_eq!((interface.addresses.len(), interface.addresses[1].line), (2, 3));
+    assert_eq!((interface.gateways.len(), interface.routes.len()), (2, 1));
+    for (item, text, message) in [
+        (
+            "host",
+            "veth-of-a-long-name\n",
+            "'veth-of-a-long-name' cannot be a device or label: at most 15 bytes",
+        ),
+        ("guest", "a/b\n", "'a/b' cannot be a device or label"),
+        ("type", "wire\n", "'wire' is not a type of interface: veth, macvlan, ipvlan, phys"),
+        ("mac", "01:00:00:00:00:00\n", "no device can have the hardware address"),
+        ("mtu", "20\n", "'20' is not a packet length from 68 to 65535"),
+        ("route", "10.0.0.0/8 via ::1\n", "'10.0.0.0/8 via ::1' mixes IPv4 and IPv6"),
+        ("gateway", "192.0.2.1\n192.0.2.2\n", "a second gateway of one family"),
+        ("address", "192.0.2.300\n", "'192.0.2.300' is not an address"),
+    ] {
+        let site = Site::new();
+        let finding = site.one(&format!("netns/interfaces/0/{item}"), text);
+        assert!(finding.message.starts_with(message), "{item}: {}", finding.message);
+    }
+    let site = Site::new();
+    site.put("netns/interfaces/0/host", "veth0\n");
+    site.put("netns/interfaces/1/host", "veth0\n");
+    assert_eq!(site.findings(), ["netns/interfaces/1/host:1 Error Conflict"]);
+    site.put("netns/interfaces/0/type", "macvlan\n");
+    site.put("netns/interfaces/1/type", "macvlan\n");
+    assert_eq!(site.findings(), [""; 0]);
+    site.put("netns/interfaces/1/bridge", "br0\n");
+    assert_eq!(site.findings(), ["netns/interfaces/1/bridge:1 Error Conflict"]);
+}
+
+#[test]
 fn cgroup_directories() {
     let site = Site::new();
     site.put_default("cgroup/name", "all\n");

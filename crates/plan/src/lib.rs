@@ -9,6 +9,7 @@ pub mod command;
 pub mod hide;
 pub mod mounts;
 pub mod netcontext;
+pub mod network;
 pub mod rights;
 pub mod show;
 pub mod start;

@@ -83,6 +83,16 @@ impl NetContext {
         self.flags & flags == flags
     }
 
+    /// Whether an address is 0.0.0.0 or `::`: every address of the host may be used.
+    pub fn is_any(&self) -> bool {
+        self.addresses.iter().any(Address::is_any)
+    }
+
+    /// Whether 127.0.0.1 and `::1` are addresses of its own.
+    pub fn has_own_loopback(&self) -> bool {
+        self.has(flag::LBACK_REMAP) && !self.is_any()
+    }
+
     /// Adds an address behind the others; one that is there gets the new prefix. A second IPv4 address ends
     /// `single_ip`, as it always has (flags.md 6.1).
     pub fn add(&mut self, address: Address) {
@@ -118,6 +128,20 @@ impl NetContext {
         self.apply_flags(Bits::set(flag::HIDE_NETIF));
         self.apply_capabilities(Bits::set(capability::RAW_ICMP));
         self.raw = false;
+    }
+}
+
+impl std::fmt::Display for NetContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "confine the guest as network context {} to ", self.nid)?;
+        if self.is_any() {
+            return write!(f, "any address of the host");
+        }
+        let mut all: Vec<String> = self.addresses.iter().map(|address| address.ip.to_string()).collect();
+        if self.has_own_loopback() {
+            all.push("its own loopback".into());
+        }
+        f.write_str(&if all.is_empty() { "no address".into() } else { all.join(", ") })
     }
 }
 

@@ -33,7 +33,7 @@ pub fn capabilities(guest: &Guest, systemd: bool) -> CapSet {
 }
 
 /// Capabilities that mean power over the whole host in a classic guest.
-const HOST_WIDE: [&str; 10] = [
+const HOST_WIDE: [&str; 9] = [
     "SYS_MODULE",
     "SYS_RAWIO",
     "SYS_ADMIN",
@@ -43,8 +43,19 @@ const HOST_WIDE: [&str; 10] = [
     "PERFMON",
     "MAC_ADMIN",
     "MAC_OVERRIDE",
-    "NET_ADMIN",
 ];
+
+/// Capabilities that are worth what the network is that they are held over.
+const OF_THE_NETWORK: [&str; 2] = ["NET_ADMIN", "NET_RAW"];
+
+/// Whether a guest has the network stack of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharesNetwork {
+    /// It has.
+    Yes,
+    /// It has a network namespace.
+    No,
+}
 
 /// Capabilities that exist in a user namespace by name only.
 const POWERLESS_WHEN_SHIFTED: [&str; 12] = [
@@ -63,7 +74,7 @@ const POWERLESS_WHEN_SHIFTED: [&str; 12] = [
 ];
 
 /// What should be said about the capabilities that were added to the default set.
-pub fn capability_warnings(guest: &Guest, mode: &Mode) -> Vec<Warning> {
+pub fn capability_warnings(guest: &Guest, mode: &Mode, network: SharesNetwork) -> Vec<Warning> {
     let added = capabilities(guest, false).without(CapSet::SECURE);
     let place = guest.bcapabilities.lines.first().map(|line| line.file.clone());
     let added = added.to_string();
@@ -77,10 +88,26 @@ pub fn capability_warnings(guest: &Guest, mode: &Mode) -> Vec<Warning> {
             "have no effect in a shifted guest (remove spaces/user for a classic one)",
         ),
     };
-    if words.is_empty() {
-        return Vec::new();
-    }
-    vec![Warning { text: format!("capabilities {} {text}", words.join(", ")), place }]
+    let network_text = match (network, mode) {
+        (SharesNetwork::No, _) => None,
+        (SharesNetwork::Yes, Mode::Classic) => Some(
+            "give a classic guest power over the host's network, beyond its own addresses (with a file spaces/net: \
+             over its own)",
+        ),
+        (SharesNetwork::Yes, Mode::Shifted { .. }) => Some(
+            "have no effect on the host's network in a shifted guest (with a file spaces/net: on its own)",
+        ),
+    };
+    let of_network = network_text.map(|text| (named(&OF_THE_NETWORK), text));
+    [Some((words, text)), of_network]
+        .into_iter()
+        .flatten()
+        .filter(|(words, _)| !words.is_empty())
+        .map(|(words, text)| Warning {
+            text: format!("capabilities {} {text}", words.join(", ")),
+            place: place.clone(),
+        })
+        .collect()
 }
 
 /// What every process of the guest may do.

@@ -80,7 +80,9 @@ impl fmt::Display for Shown {
 }
 
 fn in_words(first: &First) -> Vec<String> {
-    let mut lines: Vec<String> = first.inside.iter().map(ToString::to_string).collect();
+    let network = first.network.clone().map(|own| crate::network::Stack::Own(own).to_string());
+    let mut lines: Vec<String> = network.into_iter().collect();
+    lines.extend(first.inside.iter().map(ToString::to_string));
     lines.extend(rights_in_words(&first.rights));
     lines.push(format!(
         "become {}{}",
@@ -149,6 +151,15 @@ impl fmt::Display for Step {
             Self::HostCommand { item, argv } => write!(f, "run {item} on the host: {}", command_line(argv)),
             Self::Group { path, .. } => write!(f, "make the control group {path} in every hierarchy"),
             Self::Devices(list) => write!(f, "allow {} kinds of devices, refuse all others", list.len()),
+            Self::Interfaces { addresses, .. } if addresses.is_empty() => {
+                write!(f, "give the guest a loopback address of its own")
+            }
+            Self::Interfaces { addresses, .. } => {
+                let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(f, "add the addresses {}", all.join(", "))
+            }
+            Self::NetworkContext(context) => context.fmt(f),
+            Self::Namespace(stack) => stack.fmt(f),
             Self::Root { idmap: Some((first, count)) } => {
                 write!(f, "take the guest's tree with ids shown from {first} on ({count} of them)")
             }
@@ -161,8 +172,9 @@ impl fmt::Display for Step {
             ),
             Self::First(first) => write!(
                 f,
-                "make the guest's first process in namespaces of its own: mount, pid, uts, ipc, cgroup{}{}",
+                "make the guest's first process in namespaces of its own: mount, pid, uts, ipc, cgroup{}{}{}",
                 if first.time { ", time" } else { "" },
+                if first.network.is_some() { ", net" } else { "" },
                 if first.user.is_some() { ", user" } else { "" },
             ),
             Self::Record => write!(f, "write the record, the run file and the reverse link"),
@@ -191,13 +203,6 @@ impl fmt::Display for Inside {
             Self::ReadOnly(path) => write!(f, "make {} read-only", path.display()),
             Self::Writable(path) => write!(f, "keep {} writable", path.display()),
             Self::Mask { path, .. } => write!(f, "hide {}", path.display()),
-            Self::NetFiles { proc } => {
-                write!(
-                    f,
-                    "show the guest's own devices and sockets in {}/net and /sys/class/net",
-                    proc.display()
-                )
-            }
             Self::Pivot => write!(f, "leave the host's tree for good"),
             Self::NoUserNamespaces => write!(f, "allow no further user namespaces"),
         }

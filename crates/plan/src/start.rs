@@ -10,7 +10,8 @@ use crate::ask::StartAsk;
 use crate::command::{self, NoCommand, StartCommand};
 use crate::hide;
 use crate::mounts::{self, Mounts};
-use crate::rights;
+use crate::network::{self, Network, Stack};
+use crate::rights::{self, SharesNetwork};
 use crate::step::{First, Inside, Plan, Program, Step, Warning};
 use crate::tree::Tree;
 use crate::visible::{self, ProcEntry};
@@ -80,10 +81,8 @@ pub enum Refusal {
         place: PathBuf,
     },
     /// Another guest's namespace is asked for, which this version cannot do.
-    #[error("joining the {kind} namespace of another guest is not in this version")]
+    #[error("joining the process namespace of another guest is not in this version")]
     Joins {
-        /// pid or net.
-        kind: &'static str,
         /// The file.
         place: PathBuf,
     },
@@ -161,6 +160,8 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     let mut steps = vec![host_view(guest, tree, ground), Step::Hooks(Flavour::Initialize)];
     steps.extend(mounts.early.iter().cloned());
     steps.push(Step::Hooks(Flavour::PrepreStart));
+    let network = network::network(guest, xid, &mode);
+    steps.extend(network.interfaces());
     steps.extend(mounts.host.iter().cloned());
     if guest.has_fstab {
         steps.push(Step::Mtab { initial: guest.mtab.clone(), entries: mounts.mtab.clone() });
@@ -173,6 +174,8 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     steps
         .push(Step::Group { path: group(guest, ground), delegate: first_id(&mode).or(systemd.then_some(0)) });
     steps.push(Step::Devices(rights::devices(&tree.dev)));
+    steps.extend(network.namespace(&mode));
+    steps.extend(network.context.clone().map(|context| Step::NetworkContext(Box::new(context))));
     steps.push(Step::Hooks(Flavour::PreStart));
     steps.push(Step::Root { idmap: range(&mode) });
     steps.push(Step::Dev {
@@ -180,7 +183,9 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
         shift: first_id(&mode).unwrap_or(0),
         pts: mounts.pts.clone(),
     });
-    steps.push(Step::First(Box::new(first(guest, &mode, &mounts, ground, &started, systemd, ask))));
+    let mut first = first(guest, &mode, &mounts, ground, &started, systemd, ask);
+    first.network = network.born_with_the_guest(&mode);
+    steps.push(Step::First(Box::new(first)));
     steps.push(Step::Record);
     if !started.init {
         steps.push(Step::AwaitCommand);
@@ -192,7 +197,7 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     Ok(Plan {
         name: guest.name.clone(),
         xid,
-        warnings: warnings(guest, &mode, ground, &mounts),
+        warnings: warnings(guest, &mode, ground, &mounts, network),
         steps,
         view: hide::view(guest),
         ending: command::ending(guest, tree, &started),
@@ -207,12 +212,10 @@ fn check(guest: &Guest) -> Result<Xid, Refusal> {
     if guest.run.is_none() {
         return Err(Refusal::NoRunLink { place: guest.dir.join("run") });
     }
-    for (kind, space) in [("pid", &guest.spaces.pid), ("network", &guest.spaces.net)] {
-        if let Some(space) = space
-            && matches!(space.value, Space::Of(_))
-        {
-            return Err(Refusal::Joins { kind, place: space.file.clone() });
-        }
+    if let Some(space) = &guest.spaces.pid
+        && matches!(space.value, Space::Of(_))
+    {
+        return Err(Refusal::Joins { place: space.file.clone() });
     }
     Ok(context.value)
 }
@@ -294,6 +297,7 @@ fn first(
     First {
         user: range(mode),
         time: flag("virt_uptime") && ground.time_namespaces,
+        network: None,
         rights: rights::rights(guest, mode, systemd, ground),
         inside: inside(guest, mode, mounts, ground),
         program: Program {
@@ -333,18 +337,13 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     if let Some(proc) = &mounts.proc {
         steps.extend(visible::guard_proc(proc, &ground.proc, mode));
     }
-    if let (Some(proc), true) = (&mounts.proc, hide::brokered(guest)) {
-        steps.push(Inside::NetFiles { proc: proc.clone() });
-    }
     steps.push(Inside::Pivot);
     steps
 }
 
-fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec<Warning> {
-    let mut warnings = vec![Warning {
-        text: "the guest shares the host's network: addresses are not confined in this version".into(),
-        place: None,
-    }];
+fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts, network: Network) -> Vec<Warning> {
+    let shares = if network.stack == Stack::Host { SharesNetwork::Yes } else { SharesNetwork::No };
+    let mut warnings = network.warnings;
     warnings.extend(ground.not_yet.iter().map(|line| Warning { text: line.clone(), place: None }));
     if hide::shares_the_network(guest) && !ground.scopes_sockets {
         warnings.push(Warning {
@@ -382,6 +381,6 @@ fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts) -> Vec
             place: Some(machine.file.clone()),
         });
     }
-    warnings.extend(rights::capability_warnings(guest, mode));
+    warnings.extend(rights::capability_warnings(guest, mode, shares));
     warnings
 }

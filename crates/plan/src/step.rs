@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use vserver_config::guest::{Flavour, FstabEntry, Sysctl};
-use vserver_model::{CapSet, GuestName, InitStyle, KillStep, Mode, Sourced, Xid};
+use vserver_model::{CapSet, GuestName, InitStyle, KillStep, Mode, Nid, Sourced, Xid};
 
+use crate::netcontext::NetContext;
+use crate::network::{Furnishing, HostAddress, Stack};
 use crate::tree::DevEntry;
 
 /// All that one start will do, in order.
@@ -91,6 +93,17 @@ pub enum Step {
     },
     /// Which device nodes work in the guest.
     Devices(Vec<AllowedDevice>),
+    /// Addresses on the host's devices. What fails is said, and the start goes on.
+    Interfaces {
+        /// One for each directory of `interfaces/` without `nodev`.
+        addresses: Vec<HostAddress>,
+        /// Also the address that stands for `::1` in this network context.
+        loopback_of: Option<Nid>,
+    },
+    /// What the guest's processes may use of the network stack that they share.
+    NetworkContext(Box<NetContext>),
+    /// A network namespace that the guest's first process will be born into.
+    Namespace(Stack),
     /// Take the guest's tree, to become the root of its mount namespace.
     Root {
         /// First host id and count of an id-mapped mount.
@@ -142,6 +155,8 @@ pub struct First {
     pub user: Option<(u32, u32)>,
     /// A time namespace in which the guest has just been switched on.
     pub time: bool,
+    /// A network namespace that comes into being with the process and belongs to its user namespace.
+    pub network: Option<Furnishing>,
     /// What it may do: applied last.
     pub rights: Rights,
     /// In order, inside the new namespaces.
@@ -197,11 +212,6 @@ pub enum Inside {
         path: PathBuf,
         /// A directory rather than a file.
         directory: bool,
-    },
-    /// The guest's own `/proc/net` and `/sys/class/net` over those of the host's network.
-    NetFiles {
-        /// Where `/proc` is.
-        proc: PathBuf,
     },
     /// Leave the host's tree for good.
     Pivot,

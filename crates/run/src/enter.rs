@@ -273,6 +273,9 @@ impl Place<'_> {
         if self.record.time {
             all = all.with(Namespaces::TIME);
         }
+        if self.record.own_network {
+            all = all.with(Namespaces::NET);
+        }
         if self.record.mode.is_shifted() {
             all = all.with(Namespaces::USER);
         }

@@ -125,14 +125,15 @@ pub fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) {
 
 /// Makes the guard and the first process, and takes the latter as far as the execution of its program.
 ///
-/// `made` is called as soon as the processes exist, so that a later failure can take them back.
+/// `made` is called as soon as the processes exist, so that a later failure can take them back, and while the first
+/// one still waits.
 ///
 /// # Errors
 /// The kernel refuses a namespace, a step inside fails, or (a guest with its own init) its program cannot be executed.
 pub fn make(
     site: &mut Site<'_>,
     first: &First,
-    made: &mut dyn FnMut(ProcessId, ProcessId),
+    made: &mut dyn FnMut(ProcessId, ProcessId) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let image = helper::image()?;
     let pipes = Pipes::new(&first.rights)?;
@@ -156,7 +157,7 @@ pub fn make(
         }
     };
     let id = ProcessId::of(pid)?;
-    made(id, guard);
+    made(id, guard)?;
     let pidfd = Pidfd::open(pid)?;
     admit(first, groups, pid)?;
     File::from(go.1).write_all(b"g").doing(|| "let the guest's first process go".into())?;
@@ -285,6 +286,15 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
         Ok(own_time) => own_time,
         Err(fault) => failed("open the time namespace", &fault),
     };
+    // Into the guest's network for as long as it takes to have a child there.
+    let own_network = site.netns.as_ref().map(|netns| {
+        let own = ns::open(0, Namespaces::NET)?;
+        ns::enter_one(netns.as_fd(), Namespaces::NET).map(|()| own)
+    });
+    let own_network = match own_network.transpose() {
+        Ok(own_network) => own_network,
+        Err(fault) => failed("join the network namespace", &fault),
+    };
     let forked = match clone_first(first) {
         Ok(forked) => forked,
         Err(fault) => failed("make the guest's namespaces", &fault),
@@ -292,7 +302,10 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
     let Forked::Parent { pid, pidfd } = forked else { first_process(site, first, image, pipes) };
     // The guard must not live in the guest's time: an exec would take it there, and the tool that it becomes in the
     // end would read other start times of processes than everybody else.
-    if let Err(fault) = restore_root().and_then(|()| ns::enter_one(own_time.as_fd(), Namespaces::TIME)) {
+    let restored = restore_root()
+        .and_then(|()| ns::enter_one(own_time.as_fd(), Namespaces::TIME))
+        .and_then(|()| own_network.map_or(Ok(()), |own| ns::enter_one(own.as_fd(), Namespaces::NET)));
+    if let Err(fault) = restored {
         failed("become the guard", &fault);
     }
     write_all(&pipes.report.1, &pid.to_ne_bytes());
@@ -332,6 +345,9 @@ fn clone_first(first: &First) -> Result<Forked, Fault> {
         }
     }
     let mut namespaces = Namespaces::MOUNT.with(Namespaces::PID).with(Namespaces::UTS).with(Namespaces::IPC);
+    if first.network.is_some() {
+        namespaces = namespaces.with(Namespaces::NET);
+    }
     if let Some((id, _)) = first.user {
         namespaces = namespaces.with(Namespaces::USER);
         sys::set_resgid(None, Some(id), None)?;

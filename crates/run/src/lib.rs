@@ -6,6 +6,7 @@
 //! | [`site`] | what the steps of one start hand to each other |
 //! | [`first`] | the guest's first process: how it is made, what it does to itself |
 //! | [`hostview`], [`fstab`], [`dev`] | mounts on the host's side |
+//! | [`network`] | addresses, the network context, the network namespace |
 //! | [`scripts`] | hooks |
 //! | [`record`] | what a start did, in `/run/vservers`; who is running |
 //! | [`stop`] | stop, and the clean-up after a guest that ended by itself or whose tool was killed |
@@ -32,7 +33,7 @@ pub mod inside;
 pub mod lock;
 pub mod look;
 pub mod netcontext;
-pub mod netfiles;
+pub mod network;
 pub mod prepare;
 pub mod record;
 pub mod scripts;

@@ -337,12 +337,13 @@ pub fn publish(layout: &Layout, value: &NetContext, group: &Path) -> Result<(), 
     virtnet::write(layout, &published, &rules(value))
 }
 
-/// Lets any-bound sockets of a context hear all of its addresses, and its pings leave from them.
+/// Lets any-bound sockets of a context hear all of its addresses.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn serve(network: &Network, rules: &Rules) -> Result<(), Failure> {
-    let devices = carriers(rules)?;
+    let several = rules.v4.len() > 1 || rules.v6.len() > 1;
+    let devices = if several { carriers(rules)? } else { Vec::new() };
     network.serve_namespace(&devices).doing(|| "serve the addresses of network contexts".into())
 }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use vserver_kernel::process::ProcessId;
 use vserver_model::{GuestName, Layout, Mode, Xid};
+use vserver_plan::NetContext;
 use vserver_plan::Rights;
 use vserver_plan::hide::View;
 use vserver_plan::step::Ending;
@@ -51,6 +52,12 @@ pub struct Record {
     pub init_mode: bool,
     /// It has a time namespace of its own.
     pub time: bool,
+    /// It has another network namespace than the host: its own, or one that it shares with others.
+    #[serde(default)]
+    pub own_network: bool,
+    /// The network context; `None`: it is not confined to addresses.
+    #[serde(default)]
+    pub network: Option<NetContext>,
     /// Path of its control groups below each hierarchy's root.
     pub group: String,
     /// Seconds since 1970.
@@ -244,12 +251,6 @@ pub fn number_in_use(dir: &Path, other: &Record) -> Failure {
 pub fn remove_state(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
     let directory = state_dir(layout, name);
     remove_odd(layout, name)?;
-    match fs::remove_dir_all(directory.join("net")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).doing(|| format!("remove {}", directory.join("net").display()));
-        }
-        _ => {}
-    }
     for file in ["console.old", "console", "record.new", "record"] {
         remove_if_there(&directory.join(file))?;
     }
@@ -303,7 +304,7 @@ pub fn make_directory(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).doing(|| format!("make {}", path.display()))
 }
 
-fn remove_if_there(path: &Path) -> Result<(), Failure> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), Failure> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -312,7 +313,7 @@ fn remove_if_there(path: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a file so that a reader sees the old content or the new one, never a part.
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let write = || -> std::io::Result<()> {

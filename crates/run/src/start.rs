@@ -25,7 +25,7 @@ use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
 use crate::site::{Groups, Site};
 use crate::undo::Undo;
-use crate::{adopt, dev, first, fstab, hostview, look, netfiles, prepare, stop, virtualtree};
+use crate::{adopt, dev, first, fstab, hostview, look, network, prepare, stop, virtualtree};
 
 /// What became of a start.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ fn start_locked(
         tree_mount: None,
         carried: Vec::new(),
         dev: None,
-        net_files: None,
+        netns: None,
         first: None,
     };
     let mut undo = Undo::default();
@@ -285,6 +285,11 @@ fn perform(
         Step::HostCommand { item, argv } => host_command(site, item, argv),
         Step::Group { path, delegate } => make_group(site, path, *delegate, undo),
         Step::Devices(rules) => allow_devices(site, rules),
+        Step::Interfaces { addresses, loopback_of } => {
+            network::steps::add_addresses(site, addresses, *loopback_of, undo, say)
+        }
+        Step::Namespace(stack) => network::steps::take_namespace(site, stack, undo),
+        Step::NetworkContext(context) => network::steps::confine(site, context, undo, say),
         Step::Root { idmap } => take_tree(site, *idmap),
         Step::Dev { entries, shift, pts } => {
             site.dev = Some(dev::make(site, entries, *shift, pts.as_ref())?);
@@ -440,13 +445,11 @@ fn make_first(site: &mut Site<'_>, first: &First, undo: &mut Undo) -> Result<(),
     {
         console::plain_output(&dev.console.terminal)?;
     }
-    if let Some(view) = &site.plan.view {
-        let group = site.group.as_ref().map(|groups| groups.outer.name().to_string_lossy().into_owned());
-        let (group, bpffs) = (group.unwrap_or_default(), site.bpffs.as_deref());
-        site.net_files = Some(netfiles::prepare(site.layout, &site.guest.name, view, &group, bpffs)?);
-    }
+    let network = first.network.as_ref().map(|wanted| network::steps::Furnisher::of(site, wanted));
+    let mut network = network.transpose()?;
     let mut made = |init: ProcessId, guard: ProcessId| {
         undo.did(format!("process {} and its guard", init.pid), move || end_both(init, guard));
+        network.take().map_or(Ok(()), |furnisher| furnisher.furnish_that_of(init.pid, undo))
     };
     first::make(site, first, &mut made)
 }
@@ -525,6 +528,12 @@ impl Made<'_> {
             guard,
             init_mode: first.program.init,
             time: first.time,
+            own_network: first.network.is_some()
+                || plan.steps.iter().any(|step| matches!(step, Step::Namespace(_))),
+            network: plan.steps.iter().find_map(|step| match step {
+                Step::NetworkContext(context) => Some((**context).clone()),
+                _ => None,
+            }),
             group: group.unwrap_or_default(),
             started: record::now(),
             boot: record::boot_id(),

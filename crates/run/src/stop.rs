@@ -20,7 +20,7 @@ use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::{adopt, hostview, start, virtualtree};
+use crate::{adopt, hostview, network, start, virtualtree};
 
 /// What became of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,7 @@ pub fn stop(
         return Ok(Outcome::NotRunning);
     }
     let killed = remove_unrecorded(layout, &format!("{}/{}", layout.cgroup_top, name.display()))?;
+    network::take_down(layout, name, network::Part::All)?;
     record::remove_unreadable(layout, name)?;
     Ok(if killed { Outcome::Stopped } else { Outcome::NotRunning })
 }
@@ -279,19 +280,26 @@ pub fn group(record: &Record) -> Result<Group, Failure> {
 /// All that could not be taken down.
 pub fn clean_up(layout: &Layout, record: &Record, hooks: Hooks) -> Result<(), Problems> {
     let mut problems = Problems::default();
-    if hooks == Hooks::Run {
-        for flavour in [Flavour::PostStop, Flavour::PostpostStop] {
-            // As the original: a failing script of these moments is said and ignored.
-            if let Err(failure) = run_hooks(layout, record, flavour) {
-                tracing::warn!(%failure, "ignored");
-            }
+    let script = |flavour| {
+        // As the original: a failing script of these moments is said and ignored.
+        if hooks == Hooks::Run
+            && let Err(failure) = run_hooks(layout, record, flavour)
+        {
+            tracing::warn!(%failure, "ignored");
         }
-    }
+    };
+    script(Flavour::PostStop);
+    problems.note(network::take_down(layout, &record.name, network::Part::Interfaces));
+    script(Flavour::PostpostStop);
     problems.note(dismiss_guard(record.guard));
     problems.note(group(record).and_then(|group| {
         group.kill()?;
+        if let Some(context) = &record.network {
+            network::context::release(layout, &group, context.nid)?;
+        }
         group.remove().doing(|| format!("remove the control group {}", record.group))
     }));
+    problems.note(network::take_down(layout, &record.name, network::Part::Namespace));
     problems.note(virtualtree::remove(layout, record.xid));
     if problems.0.is_empty() {
         problems.note(record.remove(layout));
@@ -341,7 +349,7 @@ pub fn remove_leftovers(layout: &Layout, plan: &Plan) -> Result<(), Failure> {
             remove_unrecorded(layout, path)?;
         }
     }
-    Ok(())
+    network::take_down(layout, &plan.name, network::Part::All)
 }
 
 /// Removes a control group that no record names, with every process in it; tells whether there was any.

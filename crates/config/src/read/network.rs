@@ -1,15 +1,15 @@
-//! `interfaces/` and `netns/`.
+//! `interfaces/`.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use vserver_model::address::{AddressError, MAX_DEVICE_BYTES, Netmask, check_device};
-use vserver_model::{Address, GuestName, Sourced};
+use vserver_model::{Address, Sourced};
 
 use super::Reader;
 use crate::files::Wrong;
 use crate::finding::{Finding, Kind};
-use crate::guest::{Interface, Interfaces, Netns, NetnsInterface, Tuntap};
+use crate::guest::{Interface, Interfaces, Tuntap};
 
 /// The value is wrong and a finding says so.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ fn wrong(error: &AddressError) -> Wrong {
     Wrong::with_hint(error, error.hint())
 }
 
-fn address(text: &str) -> Result<Address, Wrong> {
+pub(super) fn address(text: &str) -> Result<Address, Wrong> {
     text.parse().map_err(|error| wrong(&error))
 }
 
@@ -203,66 +203,6 @@ impl Reader<'_> {
             gid,
             linktype,
         })
-    }
-
-    pub(super) fn netns(&mut self, guest: &GuestName) -> Option<Netns> {
-        if self.has("nonetns").is_some() {
-            return None;
-        }
-        let dir = [self.cfg("netns"), self.def("netns")].into_iter().find(|dir| dir.is_dir())?;
-        let name = self.files.scalar(&dir.join("name"));
-        if let Some(name) = &name
-            && GuestName::new(&name.value).is_err()
-        {
-            self.files.wrong(name, Kind::BadValue, Wrong::new("cannot be the name of a network namespace"));
-        }
-        let mut interfaces = Vec::new();
-        let mut defaulted = 0;
-        for dir in self.netns_dirs(&dir) {
-            let path = dir.join("host");
-            let Some(host) = self.files.scalar(&path) else {
-                self.files.found(Finding::error(
-                    Kind::Missing,
-                    path,
-                    "the host's end of the interface has no name",
-                ));
-                continue;
-            };
-            let guest = if let Some(guest) = self.files.scalar(&dir.join("guest")) {
-                guest.value
-            } else {
-                defaulted += 1;
-                format!("geth{}", defaulted - 1).into()
-            };
-            let kind = self.files.scalar(&dir.join("type")).map_or_else(|| "veth".into(), |kind| kind.value);
-            let host = self.files.parsed(Some(host), |text| match check_device(text) {
-                Ok(()) => Ok(OsString::from(text)),
-                Err(error) => Err(wrong(&error)),
-            });
-            if let Some(host) = host {
-                interfaces.push(NetnsInterface { host, guest, kind });
-            }
-        }
-        Some(Netns {
-            name: name.map_or_else(|| guest.as_os_str().to_owned(), |name| name.value),
-            shared: self.files.present(&dir.join("shared")).is_some(),
-            interfaces,
-            dir,
-        })
-    }
-
-    /// The directories of `netns/interfaces/`, or that one itself when the keys stand in it (D15).
-    fn netns_dirs(&mut self, netns: &Path) -> Vec<PathBuf> {
-        let dir = netns.join("interfaces");
-        let mut dirs = self.files.subdirs(&dir);
-        if dir.join("host").is_file() {
-            self.files.found(
-                Finding::warning(Kind::Typo, dir.join("host"), "stands directly in netns/interfaces")
-                    .hint("move host, guest and type to netns/interfaces/0; they are taken as one interface"),
-            );
-            dirs.insert(0, dir);
-        }
-        dirs
     }
 }
 

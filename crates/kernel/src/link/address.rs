@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -51,6 +51,8 @@ pub struct NewAddress<'a> {
     pub scope: u8,
     /// IPv6: usable at once, without asking the link whether somebody else has it.
     pub no_duplicate_detection: bool,
+    /// IPv6: never chosen as a source by the kernel itself.
+    pub deprecated: bool,
 }
 
 impl NewAddress<'_> {
@@ -65,6 +67,7 @@ impl NewAddress<'_> {
             label: None,
             scope: 0,
             no_duplicate_detection: true,
+            deprecated: false,
         }
     }
 }
@@ -128,6 +131,11 @@ impl Netlink {
         if new.ip.is_ipv6() && new.no_duplicate_detection {
             message.header.flags = AddressHeaderFlags::Nodad;
             attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        if new.ip.is_ipv6() && new.deprecated {
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+            attributes.push(AddressAttribute::CacheInfo(lifetimes));
         }
         self.command(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
             .map_err(|refused| refused.on("rtnetlink(7)", &format!("new address {}/{}", new.ip, new.prefix)))
