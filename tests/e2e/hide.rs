@@ -20,6 +20,8 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("hide_iproute2_and_libc", iproute2_and_libc),
         Spec::new("hide_device_requests", device_requests),
         Spec::new("hide_busybox", busybox),
+        Spec::new("hide_files", files),
+        Spec::new("hide_sockets", sockets),
         Spec::new("hide_32_bits", thirty_two_bits),
         Spec::new("s41_hide_netif_can_be_taken_off", taken_off),
         Spec::new("s56_loopback_as_shown", loopback),
@@ -166,8 +168,91 @@ fn busybox(mode: Mode) {
     guest.start();
     shows(&guest, "ip addr", &["inet 192.0.2.11/24", "inet6 2001:db8::11/64", "inet 127.0.0.1/8"]);
     shows(&guest, "ip route", &["default via 192.0.2.254"]);
+    shows(
+        &guest,
+        &format!("ifconfig {DEVICE}"),
+        &["inet addr:192.0.2.11", "Bcast:192.0.2.255", "2001:db8::11/64"],
+    );
+    shows(&guest, "ifconfig -a", &[DEVICE, "lo "]);
     assert_ne!(guest.sh("ifconfig hidden0").exit(), 0);
+    shows(&guest, "route -n", &["192.0.2.254", "192.0.2.0"]);
+    shows(&guest, "netstat -rn", &["192.0.2.254"]);
     guest.stop();
+}
+
+/// `/proc/net` and `/sys/class/net`, by the guest's own processes and by those that enter.
+fn files(mode: Mode) {
+    let _network = Network::make();
+    let guest = guest(mode);
+    guest.set(
+        "fstab",
+        "none /proc proc defaults 0 0\nnone /sys sysfs defaults 0 0\nnone /tmp tmpfs size=16m 0 0\n",
+    );
+    let daemon = guest.file("/etc/rc.start");
+    guest.put("/etc/rc.start", &format!("cat /proc/net/dev /proc/net/route > /var/log/net\n{daemon}"));
+    guest.start();
+    let own = guest.file("/var/log/net");
+    assert!(own.contains(DEVICE) && !own.contains("hidden"), "{own}");
+    let index = format!("{:02x}", index_of(DEVICE).parse::<u32>().expect("a number"));
+    shows(&guest, "cat /proc/net/dev", &[DEVICE, "lo:"]);
+    // 192.0.2.254 and 192.0.2.0.
+    shows(&guest, "cat /proc/net/route", &["FE0200C0", "000200C0", DEVICE]);
+    shows(
+        &guest,
+        "cat /proc/net/if_inet6",
+        &["20010db8000000000000000000000011", &format!(" {index} 40 00 80 ")],
+    );
+    assert!(!guest.sh("cat /proc/net/if_inet6").out().contains("20010db8000000000000000000000001"));
+    shows(&guest, "cat /proc/net/ipv6_route", &["20010db80000000000000000000000fe"]);
+    for file in ["arp", "raw", "raw6", "unix"] {
+        assert_eq!(guest.sh(&format!("cat /proc/net/{file}")).out().lines().count(), 1, "{file}");
+    }
+    assert_eq!(guest.sh("ls /sys/class/net").out(), format!("{DEVICE}\nlo\n"));
+    assert_eq!(guest.sh(&format!("cat /sys/class/net/{DEVICE}/ifindex")).out().trim(), index_of(DEVICE));
+    assert!(!guest.sh("find /sys -name hidden0 -o -name hidden1").out().contains('/'));
+    // Nothing of it can be written, and no way leads out of it.
+    assert_ne!(guest.sh("echo x > /proc/net/dev").exit(), 0);
+    assert_ne!(guest.sh("rm /proc/net/dev").exit(), 0);
+    assert_ne!(guest.sh("echo x > /dev/.vserver.net/dev").exit(), 0);
+    guest.stop();
+    assert!(!std::path::Path::new("/run/vservers/.state/test").exists());
+}
+
+/// `/proc/net/tcp` and its like: the sockets of this guest, not of the host or another guest.
+fn sockets(mode: Mode) {
+    let _network = Network::make();
+    let (one, other) = (guest(mode), Guest::busybox("other", mode).xid(106).make());
+    viewprobe::lend(&one, "/usr/bin/ss");
+    let held = std::net::TcpListener::bind("192.0.2.1:9001").expect("a free port");
+    assert!(host("cat", &["/proc/net/tcp"]).out().contains(":2329"), "the control");
+    for guest in [&one, &other] {
+        let port = if guest.name == "test" { 9011 } else { 9012 };
+        let daemon = guest.file("/etc/rc.start");
+        let nc = format!(
+            "nc -l -p {port} < /dev/null > /dev/null 2>&1 &\nnc -u -l -p {port} < /dev/null > /dev/null 2>&1 &"
+        );
+        let wait = "until [ -n \"$(pidof nc)\" ]; do sleep 0.02; done; sleep 0.2";
+        guest.put("/etc/rc.start", &format!("{nc}\n{wait}\n{daemon}"));
+        guest.put("/etc/rc.stop", "killall sleep nc\n");
+        guest.start();
+    }
+    let listing = |guest: &Guest, line: &str| guest.sh(line).out();
+    until(|| listing(&one, "netstat -ltn").contains(":9011"));
+    until(|| listing(&other, "netstat -ltn").contains(":9012"));
+    for (guest, own, foreign) in [(&one, ":9011", ":9012"), (&other, ":9012", ":9011")] {
+        let text =
+            listing(guest, "netstat -ltun; cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6");
+        assert!(text.contains(own), "{text}");
+        for hidden in [foreign, ":9001", ":2329"] {
+            assert!(!text.contains(hidden), "{hidden} in\n{text}");
+        }
+    }
+    // By the inode, ss finds whose it is.
+    let ss = one.sh("/usr/bin/ss -ltnp 2> /dev/null");
+    assert!(ss.out().contains(":9011") && ss.out().contains("\"nc\"") && !ss.out().contains(":9001"), "{ss}");
+    one.stop();
+    other.stop();
+    drop(held);
 }
 
 fn thirty_two_bits(mode: Mode) {

@@ -7,6 +7,7 @@ mod adversity;
 mod building;
 mod death;
 mod escape;
+mod fuzzed;
 mod harness_itself;
 mod hide;
 mod hooks;
@@ -18,6 +19,7 @@ mod moving;
 mod netcontexts;
 mod network_interfaces;
 mod network_namespaces;
+mod published;
 mod rights;
 mod sockets;
 mod styles;
@@ -41,7 +43,9 @@ fn main() -> ExitCode {
         adversity::specs(),
         styles::specs(),
         escape::specs(),
+        published::specs(),
         hostile::specs(),
+        fuzzed::specs(),
         death::specs(),
         sudden::specs(),
         tools::specs(),

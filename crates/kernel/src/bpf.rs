@@ -6,6 +6,7 @@
 
 pub mod asm;
 pub mod device;
+pub mod iterator;
 pub mod network;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -216,6 +216,19 @@ pub fn clone_tree(dir: BorrowedFd<'_>, path: impl AsRef<Path>, recursion: Recurs
     Ok(MountFd { fd, what: what() })
 }
 
+/// Copies a symbolic link itself, to be mounted over another one.
+///
+/// `open_tree(2)` with `OPEN_TREE_CLONE` and `AT_SYMLINK_NOFOLLOW`.
+#[doc(alias = "open_tree")]
+pub fn clone_link(path: &Path) -> Result<MountFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let fd = rustix::mount::open_tree(CWD, path, flags)
+        .blame_with("open_tree(2)", || path.display().to_string())?;
+    Ok(MountFd { fd, what: path.display().to_string() })
+}
+
 /// A new filesystem instance, given its options one by one.
 ///
 /// `fsopen(2)` and company, Linux 5.2. Steps after the first failed one do nothing; [`create`](Self::create) reports
@@ -332,6 +345,15 @@ pub fn target_in_root_strict(
     kind: TargetKind,
 ) -> Result<OwnedFd> {
     open_target(root, path.as_ref(), kind, ResolveFlags::NO_SYMLINKS)
+}
+
+/// Opens a symbolic link itself where no other one is accepted on the way: `ELOOP`.
+pub fn link_in_root_strict(root: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let path = path.as_ref();
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
+        .blame_with("openat2(2)", || format!("{} in {}", path.display(), described(root)))
 }
 
 fn open_target(root: BorrowedFd<'_>, path: &Path, kind: TargetKind, more: ResolveFlags) -> Result<OwnedFd> {

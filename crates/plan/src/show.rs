@@ -203,6 +203,13 @@ impl fmt::Display for Inside {
             Self::ReadOnly(path) => write!(f, "make {} read-only", path.display()),
             Self::Writable(path) => write!(f, "keep {} writable", path.display()),
             Self::Mask { path, .. } => write!(f, "hide {}", path.display()),
+            Self::NetFiles { proc } => {
+                write!(
+                    f,
+                    "show the guest's own devices and sockets in {}/net and /sys/class/net",
+                    proc.display()
+                )
+            }
             Self::Pivot => write!(f, "leave the host's tree for good"),
             Self::NoUserNamespaces => write!(f, "allow no further user namespaces"),
         }

@@ -337,6 +337,9 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     if let Some(proc) = &mounts.proc {
         steps.extend(visible::guard_proc(proc, &ground.proc, mode));
     }
+    if let (Some(proc), true) = (&mounts.proc, hide::brokered(guest)) {
+        steps.push(Inside::NetFiles { proc: proc.clone() });
+    }
     steps.push(Inside::Pivot);
     steps
 }

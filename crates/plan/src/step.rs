@@ -213,6 +213,11 @@ pub enum Inside {
         /// A directory rather than a file.
         directory: bool,
     },
+    /// The guest's own `/proc/net` and `/sys/class/net` over those of the host's network.
+    NetFiles {
+        /// Where `/proc` is.
+        proc: PathBuf,
+    },
     /// Leave the host's tree for good.
     Pivot,
     /// No further user namespaces inside this one.

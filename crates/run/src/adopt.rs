@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{Gid, Mode as FileMode, OFlags, Uid};
+use rustix::fs::{FileType, Gid, Mode as FileMode, OFlags, Uid};
 use vserver_host::Host;
 use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::mount::{self, FilesystemType, Recursion, TargetKind};
@@ -36,6 +36,9 @@ use crate::record::{self, Record, State};
 use crate::start::{self, Made};
 use crate::{console, helper, hostview, virtualtree};
 
+/// How long another command may take with a guest that has processes and no record.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// The running guest of this name, with whatever it had lost put right. `None`: it does not run, or another command is
 /// just starting or stopping it.
 ///
@@ -52,7 +55,11 @@ pub fn running(layout: &Layout, name: &GuestName, dir: &Path, say: &mut dyn FnMu
         }
         // The usual case of a guest that is stopped must stay cheap: no lock before there is a reason.
         _ if is_populated(layout, name) => {
-            let _lock = Lock::try_take(&layout.startup_lock_of(name))?;
+            // A start that is about to write the record has it, or a part of a command that was killed, for a moment.
+            let _lock = Lock::take_within(&layout.startup_lock_of(name), MOMENT)?;
+            if let State::Running(record) = record::state(layout, name) {
+                return Some(*record);
+            }
             match unrecorded(layout, name, dir) {
                 Ok(found) => found.map(|record| with_guard(layout, record, say)),
                 Err(failure) => {
@@ -124,15 +131,21 @@ pub fn unrecorded(layout: &Layout, name: &GuestName, dir: &Path) -> Result<Optio
         virtualtree::write(layout, &record)?;
         Ok(record)
     };
-    rebuild().map(Some).map_err(|mut failure| {
-        failure.what = format!("'{}' runs, but its record is lost: {}", name.display(), failure.what);
-        failure
-    })
+    match rebuild() {
+        Ok(record) => Ok(Some(record)),
+        // It has ended meanwhile.
+        Err(_) if !init.is_alive() => Ok(None),
+        Err(mut failure) => {
+            failure.what = format!("'{}' runs, but its record is lost: {}", name.display(), failure.what);
+            Err(failure)
+        }
+    }
 }
 
 /// Of the processes of a guest, the first of its PID namespace, just below ours: a guest that may make namespaces has
 /// such processes further down, too.
 fn first_process(processes: &[i32]) -> Option<ProcessId> {
+    use std::os::unix::fs::MetadataExt as _;
     let own = std::fs::metadata("/proc/self/exe").ok()?;
     let depth = proc::status(rustix::process::getpid().as_raw_pid()).ok()?.namespace_pids.len();
     processes.iter().find_map(|&pid| {
@@ -141,11 +154,10 @@ fn first_process(processes: &[i32]) -> Option<ProcessId> {
             return None;
         }
         let id = ProcessId::of(pid).ok()?;
-        // Still a fork of the tool: it has not got as far as the guest's program.
-        let is_tool = std::fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
-            use std::os::unix::fs::MetadataExt as _;
-            (exe.dev(), exe.ino()) == (own.dev(), own.ino())
-        });
+        // Without a program it is just ending; with the tool's it is still a fork of that one, and has not got as far as
+        // the guest's program.
+        let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+        let is_tool = (exe.dev(), exe.ino()) == (own.dev(), own.ino());
         (!is_tool && id.is_alive()).then_some(id)
     })
 }
@@ -311,7 +323,12 @@ fn new_console(record: &Record) -> Result<Option<Pty>, Fault> {
     };
     let strict = |path: &str, kind| mount::target_in_root_strict(root.as_fd(), path, kind);
     let terminals = strict("/dev/pts", TargetKind::Directory)?;
-    if !of_terminals(&terminals)? || !of_terminals(&strict("/dev/console", TargetKind::File)?)? {
+    let place = strict("/dev/console", TargetKind::File)?;
+    let kind =
+        rustix::fs::fstat(&place).map_err(|errno| Fault::new("fstat(2)", "/dev/console", errno))?.st_mode;
+    // A plain file: the old console was taken away, and then something went wrong.
+    let is_ours = of_terminals(&place)? || FileType::from_raw_mode(kind).is_file();
+    if !is_ours || !of_terminals(&terminals)? {
         return Ok(None);
     }
     let console = pty::open_in(terminals.as_fd())?;

@@ -33,6 +33,8 @@ pub fn make(site: &Site<'_>, entries: &[DevEntry], shift: u32, pts: Option<&Pts>
     }
     dev.directory(Path::new("pts"), 0o755, (0, 0))?;
     dev.directory(Path::new("shm"), 0o1777, (0, 0))?;
+    // Where the guest's /proc/net is mounted.
+    dev.directory(Path::new(".vserver.net"), 0o755, (0, 0))?;
     // The console's terminal is bound on this file.
     dev.node(Path::new("console"), FileType::RegularFile, 0, 0o600, (0, 0))?;
     let mut fifos = Vec::new();

@@ -12,6 +12,7 @@ use vserver_kernel::seccomp::Denial;
 use vserver_kernel::{Fault, caps, message, ns, personality, rlimit, seccomp, uts};
 use vserver_plan::{Inside, Rights};
 
+use crate::netfiles::{self, NetFiles};
 use crate::site::Site;
 
 /// What the steps inside hand to each other.
@@ -51,6 +52,7 @@ impl Interior<'_> {
             Inside::ReadOnly(path) => self.read_only(path),
             Inside::Writable(path) => self.writable(path),
             Inside::Mask { path, directory } => self.mask(path, *directory),
+            Inside::NetFiles { proc } => self.net_files(proc),
             Inside::Pivot => mount::pivot_into(self.root()?.as_fd()),
         }
     }
@@ -127,7 +129,7 @@ impl Interior<'_> {
 
     fn empty_sys(bits: u64) -> Result<MountFd, Fault> {
         let sys = NewFs::new("tmpfs").source("sysfs").option("mode", "755").option("size", "64k").create()?;
-        for path in ["fs", "fs/cgroup"] {
+        for path in ["class", "class/net", "fs", "fs/cgroup"] {
             rustix::fs::mkdirat(&sys, path, Mode::from_raw_mode(0o755))
                 .map_err(|errno| Fault::new("mkdirat(2)", format!("/sys/{path}"), errno))?;
         }
@@ -197,19 +199,51 @@ impl Interior<'_> {
             Err(fault) => return Err(fault),
         };
         let cover = if directory {
-            let empty =
-                NewFs::new("tmpfs").source("hidden").option("size", "0").option("mode", "555").create()?;
-            empty.set(
-                &Attributes::new().set(attr::READ_ONLY | attr::NO_DEV | attr::NO_EXEC | attr::NO_SUID),
-                Recursion::One,
-            )?;
-            empty
+            Self::nothing()?
         } else {
             // The null node of the /dev that we made, not whatever the guest's path may lead to.
             let null = self.strict(&PathBuf::from("/dev/null"), TargetKind::File)?;
             mount::clone_tree(null.as_fd(), "", Recursion::One)?
         };
         cover.attach_at(target.as_fd())
+    }
+
+    /// An empty directory.
+    fn nothing() -> Result<MountFd, Fault> {
+        let empty =
+            NewFs::new("tmpfs").source("hidden").option("size", "0").option("mode", "555").create()?;
+        let bits = attr::READ_ONLY | attr::NO_DEV | attr::NO_EXEC | attr::NO_SUID;
+        empty.set(&Attributes::new().set(bits), Recursion::One)?;
+        Ok(empty)
+    }
+
+    /// `/proc/net` is a link of the kernel's, over which only another link can be mounted.
+    fn net_files(&self, proc: &Path) -> Result<(), Fault> {
+        let missing = || Fault::from_errno("move_mount(2)", "the guest's /proc/net", libc::EBADF);
+        let files = self.site.net_files.as_ref().ok_or_else(missing)?;
+        let place = Path::new("/").join(netfiles::PLACE);
+        files.directory.attach_at(self.strict(&place, TargetKind::Directory)?.as_fd())?;
+        if let Some(listings) = &files.listings {
+            listings.attach_at(self.strict(&place.join("bpf"), TargetKind::Directory)?.as_fd())?;
+        }
+        files.link.attach_at(mount::link_in_root_strict(self.root()?.as_fd(), proc.join("net"))?.as_fd())?;
+        self.hide_in_sys(files)
+    }
+
+    /// Only where there is a `/sys`: real or made up, it has this directory.
+    fn hide_in_sys(&self, files: &NetFiles) -> Result<(), Fault> {
+        let class = match self.strict(Path::new("/sys/class/net"), TargetKind::Directory) {
+            Err(fault) if fault.is(libc::ENOENT) => return Ok(()),
+            other => other?,
+        };
+        files.class.attach_at(class.as_fd())?;
+        for directory in &files.devices {
+            match self.strict(&Path::new("/sys").join(directory), TargetKind::Directory) {
+                Err(fault) if fault.is(libc::ENOENT) => {}
+                other => Self::nothing()?.attach_at(other?.as_fd())?,
+            }
+        }
+        Ok(())
     }
 }
 

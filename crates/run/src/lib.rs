@@ -33,6 +33,7 @@ pub mod inside;
 pub mod lock;
 pub mod look;
 pub mod netcontext;
+pub mod netfiles;
 pub mod network;
 pub mod prepare;
 pub mod record;

@@ -27,6 +27,17 @@ impl Lock {
         Some(Self { _file: file })
     }
 
+    /// As [`Lock::try_take`], but waits so long for whoever has it.
+    pub fn take_within(path: &Path, time: Duration) -> Option<Self> {
+        let until = Instant::now() + time;
+        loop {
+            match Self::try_take(path) {
+                None if Instant::now() < until => sleep(Duration::from_millis(10)),
+                lock => return lock,
+            }
+        }
+    }
+
     fn open(path: &Path) -> Result<File, Failure> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).doing(|| format!("make {}", directory.display()))?;

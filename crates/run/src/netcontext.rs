@@ -337,13 +337,12 @@ pub fn publish(layout: &Layout, value: &NetContext, group: &Path) -> Result<(), 
     virtnet::write(layout, &published, &rules(value))
 }
 
-/// Lets any-bound sockets of a context hear all of its addresses.
+/// Lets any-bound sockets of a context hear all of its addresses, and its pings leave from them.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn serve(network: &Network, rules: &Rules) -> Result<(), Failure> {
-    let several = rules.v4.len() > 1 || rules.v6.len() > 1;
-    let devices = if several { carriers(rules)? } else { Vec::new() };
+    let devices = carriers(rules)?;
     network.serve_namespace(&devices).doing(|| "serve the addresses of network contexts".into())
 }
 

@@ -251,6 +251,12 @@ pub fn number_in_use(dir: &Path, other: &Record) -> Failure {
 pub fn remove_state(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
     let directory = state_dir(layout, name);
     remove_odd(layout, name)?;
+    match fs::remove_dir_all(directory.join("net")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).doing(|| format!("remove {}", directory.join("net").display()));
+        }
+        _ => {}
+    }
     for file in ["console.old", "console", "record.new", "record"] {
         remove_if_there(&directory.join(file))?;
     }

@@ -13,6 +13,7 @@ use vserver_model::Layout;
 use vserver_plan::{Plan, Tree};
 
 use crate::lock::Lock;
+use crate::netfiles::NetFiles;
 
 /// The half-built guest.
 pub struct Site<'a> {
@@ -44,6 +45,8 @@ pub struct Site<'a> {
     pub carried: Vec<(PathBuf, MountFd)>,
     /// The guest's `/dev`, its terminals, and its console.
     pub dev: Option<Dev>,
+    /// What the guest reads in `/proc/net`, if it is not the host's.
+    pub net_files: Option<NetFiles>,
     /// The network namespace that the guest's first process is born into, if it is not the host's.
     pub netns: Option<OwnedFd>,
     /// The first process.

@@ -25,7 +25,7 @@ use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
 use crate::site::{Groups, Site};
 use crate::undo::Undo;
-use crate::{adopt, dev, first, fstab, hostview, look, network, prepare, stop, virtualtree};
+use crate::{adopt, dev, first, fstab, hostview, look, netfiles, network, prepare, stop, virtualtree};
 
 /// What became of a start.
 #[derive(Debug)]
@@ -201,6 +201,7 @@ fn start_locked(
         tree_mount: None,
         carried: Vec::new(),
         dev: None,
+        net_files: None,
         netns: None,
         first: None,
     };
@@ -444,6 +445,11 @@ fn make_first(site: &mut Site<'_>, first: &First, undo: &mut Undo) -> Result<(),
         && let Some(dev) = &site.dev
     {
         console::plain_output(&dev.console.terminal)?;
+    }
+    if let Some(view) = &site.plan.view {
+        let group = site.group.as_ref().map(|groups| groups.outer.name().to_string_lossy().into_owned());
+        let (group, bpffs) = (group.unwrap_or_default(), site.bpffs.as_deref());
+        site.net_files = Some(netfiles::prepare(site.layout, &site.guest.name, view, &group, bpffs)?);
     }
     let network = first.network.as_ref().map(|wanted| network::steps::Furnisher::of(site, wanted));
     let mut network = network.transpose()?;

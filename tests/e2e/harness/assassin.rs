@@ -88,7 +88,8 @@ pub fn kill(followed: Followed<'_>, point: &Point, words: &[&str]) -> Struck {
 
 /// Runs it, and makes the point's call fail without being made.
 pub fn fail(followed: Followed<'_>, point: &Point, errno: i32, words: &[&str]) -> Struck {
-    struck(followed_by(followed, &["fail", &point.who, &point.nth.to_string(), &errno.to_string()], words))
+    let (nth, errno, call) = (point.nth.to_string(), errno.to_string(), point.call.to_string());
+    struck(followed_by(followed, &["fail", &point.who, &nth, &errno, &call], words))
 }
 
 /// Numbers that look random, the same ones for the same seed.
@@ -139,7 +140,7 @@ pub fn sample(points: &[Point], usual: usize, random: &mut Random) -> Vec<Point>
     let asked = std::env::var("E2E_POINTS").unwrap_or_else(|_| usual.to_string());
     if let Some((who, nth)) = asked.split_once('/') {
         let nth = nth.parse().expect("E2E_POINTS is a number, `all`, or WHO/NTH");
-        return vec![Point { who: who.to_owned(), nth, call: 0 }];
+        return points.iter().filter(|point| point.who == who && point.nth == nth).cloned().collect();
     }
     let count = if asked == "all" {
         points.len()

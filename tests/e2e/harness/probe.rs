@@ -7,6 +7,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// Where it lies in a guest.
 pub const INSIDE: &str = "/bin/probe";
@@ -32,7 +33,13 @@ pub(crate) fn rust_program(name: &str) -> PathBuf {
 /// Builds `programs/NAME.EXTENSION` unless it is there, and tells where. Trials run side by side: each builds for
 /// itself, and the last one's file stays. The file's name begins with `probe`: what runs trials in a virtual machine
 /// takes those along.
-pub(crate) fn built(name: &str, extension: &str, mut compiler: Command) -> PathBuf {
+pub(crate) fn built(name: &str, extension: &str, compiler: Command) -> PathBuf {
+    static KNOWN: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().expect("nobody else is there when a build panics");
+    known.entry(name.to_owned()).or_insert_with(|| build(name, extension, compiler)).clone()
+}
+
+fn build(name: &str, extension: &str, mut compiler: Command) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.{extension}"));
     let text = fs::read(&source).expect("it lies beside the harness");
     let mut hash = DefaultHasher::new();

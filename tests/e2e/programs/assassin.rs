@@ -3,14 +3,15 @@
 //! ```text
 //! assassin FILE [-p NAME PID]… list             -- PROGRAM ARGUMENTS…
 //! assassin FILE [-p NAME PID]… kill WHO NTH     -- PROGRAM ARGUMENTS…
-//! assassin FILE [-p NAME PID]… fail WHO NTH ERR -- PROGRAM ARGUMENTS…
+//! assassin FILE [-p NAME PID]… fail WHO NTH ERR CALL -- PROGRAM ARGUMENTS…
 //! ```
 //! Processes are called by their descent: the command is `0`, its second child `0.2`, that one's first `0.2.1`; those
 //! named with `-p` run already. System calls are counted from 1 in each process, from its fork on, or, where the
-//! command's own program starts, from the first one behind the C library's start-up. A process that executes a program
+//! command's own program starts, from the first one behind the start-up of the C library and the language. A process that executes a program
 //! that is neither the command's nor in a memory file is let go. `list` writes a line `WHO NTH CALL` for each to FILE;
 //! the others write `hit` or `missed`. The exit status is the command's, or 128 and a signal's number.
 //!
+//! Only the call of that number fails: a process does not always make the same ones.
 //! A victim is killed as it enters the system call, which then is not made. From there on everybody is let go.
 
 use std::collections::HashMap;
@@ -56,7 +57,7 @@ const QUIET_FOLLOWED: Duration = Duration::from_millis(400);
 enum Deed {
     List,
     Kill,
-    Fail(i64),
+    Fail { errno: i64, call: u64 },
 }
 
 struct Process {
@@ -152,12 +153,12 @@ impl Tracer {
     fn call(&mut self, pid: c_int) {
         let mut info = [0u64; 11];
         request(GET_SYSCALL_INFO, pid, 88, info.as_mut_ptr() as c_long);
-        let (begins, number) = (info[0] & 0xff == 1, info[3]);
+        let (begins, number, first) = (info[0] & 0xff == 1, info[3], info[4]);
         let process = self.known.get_mut(&pid).expect("looked up before");
         if !begins {
             if process.failing {
                 process.failing = false;
-                if let Deed::Fail(errno) = self.deed {
+                if let Deed::Fail { errno, .. } = self.deed {
                     change(pid, 10, -errno);
                 }
                 self.over = true;
@@ -166,13 +167,17 @@ impl Tracer {
             return self.go_on(pid, 0);
         }
         if !process.begun {
-            process.begun = number == SIGALTSTACK;
+            // The last deed of the language's own start.
+            process.begun = number == SIGALTSTACK && first != 0;
             return self.go_on(pid, 0);
         }
         process.calls += 1;
         if let Deed::List = self.deed {
             let _fits = writeln!(self.list, "{} {} {number}", process.who, process.calls);
-        } else if (process.who.as_str(), process.calls) == (self.victim.0.as_str(), self.victim.1) && !self.hit {
+        } else if (process.who.as_str(), process.calls) == (self.victim.0.as_str(), self.victim.1)
+            && !self.hit
+            && !matches!(self.deed, Deed::Fail { call, .. } if call != number)
+        {
             self.hit = true;
             if let Deed::Kill = self.deed {
                 // SAFETY: two numbers.
@@ -253,7 +258,10 @@ fn main() -> ExitCode {
     }
     tracer.deed = match rest[0].as_str() {
         "kill" => Deed::Kill,
-        "fail" => Deed::Fail(rest[3].parse().expect("a number")),
+        "fail" => Deed::Fail {
+            errno: rest[3].parse().expect("a number"),
+            call: rest[4].parse().expect("a number"),
+        },
         _ => Deed::List,
     };
     if let [_, who, nth, ..] = rest {

@@ -118,6 +118,25 @@ fn abstract_socket(name: &str) -> Result<c_long, i32> {
     UnixStream::connect_addr(&address).map(|_| 0).map_err(|error| error.raw_os_error().unwrap_or(0))
 }
 
+/// CVE-2019-5736: the program of another process is opened while it runs, and written to as soon as it does not.
+fn overwrite_program(pid: c_long) -> Result<c_long, i32> {
+    const ETXTBSY: i32 = 26;
+    let program = text(&format!("/proc/{pid}/exe"));
+    let file = call(2, &[at(&program), 0])?;
+    let again = text(&format!("/proc/self/fd/{file}"));
+    for _ in 0..400 {
+        match call(2, &[at(&again), 1]) {
+            Ok(file) => {
+                let words = b"overwritten";
+                return call(1, &[file, words.as_ptr() as c_long, 11]);
+            }
+            Err(ETXTBSY) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(ETXTBSY)
+}
+
 /// Attacks that name a file.
 fn on_file(word: &str, path: &str, rest: &[&str]) -> Result<c_long, i32> {
     let path = text(path);
@@ -165,6 +184,7 @@ fn on_kernel(word: &str, rest: &[&str]) -> Result<c_long, i32> {
         "key-add" => keyring("add", rest[0]),
         "key-find" => keyring("find", rest[0]),
         "keyctl" => keyring("id", ""),
+        "overwrite-exe" => overwrite_program(argument(0)),
         "request_key" => {
             let (kind, name) = (text("user"), text("e2e"));
             call(249, &[at(&kind), at(&name), 0, -4])
@@ -189,7 +209,8 @@ fn on_kernel(word: &str, rest: &[&str]) -> Result<c_long, i32> {
         "x32-keyctl" => call(0x4000_0000 | 250, &[0, -4, 1]),
         "x32-unshare-user" => call(0x4000_0000 | 272, &[NEWUSER]),
         "init_module" => call(175, &[pointer, 16, pointer]),
-        "bpf" => call(321, &[0, pointer, 128]),
+        // BPF_PROG_GET_NEXT_ID: the programs of the whole host.
+        "bpf" => call(321, &[11, pointer, 128]),
         "perf_event" => {
             space[0..4].copy_from_slice(&1u32.to_ne_bytes());
             space[4..8].copy_from_slice(&112u32.to_ne_bytes());

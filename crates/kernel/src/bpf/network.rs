@@ -344,7 +344,7 @@ impl Network {
     /// instead of the first one alone. `devices`: the indices of those that carry guests' addresses; `lo` is always
     /// served. What is served already stays so; it lasts as long as the pins, or the namespace and its devices.
     ///
-    /// Nothing is done for what is [`missing`](Self::missing).
+    /// Nothing is done for what is missing, see [`missing_for`](Self::missing_for).
     pub fn serve_namespace(&self, devices: &[u32]) -> Result<()> {
         let Some(pins) = &self.pins else { return Ok(()) };
         if let Some(program) = &self.steering[0] {
@@ -358,11 +358,31 @@ impl Network {
             let [udp, udp_plain, icmp, icmp_plain] = [0, 1, 2, 3].map(|number| classifiers[number].as_fd());
             let (udp, icmp) =
                 if namespace::has_ethernet_header(*device)? { (udp, icmp) } else { (udp_plain, icmp_plain) };
-            namespace::serve_device(udp, namespace::Way::In, *device, pins)?;
-            namespace::serve_device(icmp, namespace::Way::Out, *device, pins)?;
-            self.maps.get(maps::DEVICES).update(&device.to_ne_bytes(), &[0; 4], BpfUpdate::Any)?;
+            let served = namespace::serve_device(udp, namespace::Way::In, *device, pins)
+                .and_then(|()| namespace::serve_device(icmp, namespace::Way::Out, *device, pins));
+            match served {
+                Ok(()) => {
+                    self.maps.get(maps::DEVICES).update(&device.to_ne_bytes(), &[0; 4], BpfUpdate::Any)?;
+                }
+                // No sch_ingress or cls_bpf: only seen when one is made.
+                Err(fault) if fault.is(libc::ENOENT) || fault.is(libc::EOPNOTSUPP) => {}
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(())
+    }
+
+    /// What is [`missing`](Self::missing), and [`Missing::Classifiers`] if one of these devices could not be served.
+    pub fn missing_for(&self, devices: &[u32]) -> Result<Vec<Missing>> {
+        let mut missing = self.missing.clone();
+        let known = self.maps.get(maps::DEVICES);
+        for device in [namespace::LOOPBACK].iter().chain(devices) {
+            let served = known.lookup(&device.to_ne_bytes(), &mut [0; 4])?;
+            if !served && !missing.contains(&Missing::Classifiers) && !missing.contains(&Missing::Pins) {
+                missing.push(Missing::Classifiers);
+            }
+        }
+        Ok(missing)
     }
 
     /// Removes what groups, namespaces and devices that are gone have left in the maps and pins of this version, and says

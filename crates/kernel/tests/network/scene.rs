@@ -125,8 +125,8 @@ impl Scene {
         let place = mount::open_directory(bpffs.path()).unwrap();
         NewFs::new("bpf").create().unwrap().attach_at(place.as_fd()).unwrap();
         let network = Network::open(Some(&bpffs.path().join("vserver"))).unwrap();
-        assert_eq!(network.missing(), []);
         network.serve_namespace(&[eth0()]).unwrap();
+        assert_eq!(network.missing_for(&[eth0()]).unwrap(), []);
         let top = Hierarchies::discover().unwrap().group(support::group_name());
         for who in [Who::A, Who::B] {
             top.child(name(who)).create().unwrap();
