@@ -179,9 +179,13 @@ pub fn packet_info() {
                 assert_eq!(from_6(foreign), libc::EADDRNOTAVAIL, "{foreign} connected: {connected}");
             }
             assert_eq!((from_4(A4[1]), from_6(A6[1])), (0, 0));
+            assert_eq!((from_4("0.0.0.0"), from_6("::")), (0, 0));
         });
         assert_eq!(receive(&sinks[0]).unwrap().1.ip().to_string(), A4[1]);
         assert_eq!(receive(&sinks[1]).unwrap().1.ip().to_string(), A6[1]);
+        // Without an address given it is the guest's all the same.
+        assert_eq!(receive(&sinks[0]).unwrap().1.ip().to_string(), A4[0]);
+        assert_eq!(receive(&sinks[1]).unwrap().1.ip().to_string(), A6[0]);
         assert!(receive(&sinks[0]).is_none() && receive(&sinks[1]).is_none());
     }
 }

@@ -4,7 +4,7 @@
 //! is all zero then, its port too.
 
 use super::abilities::Abilities;
-use super::code::{CONFIG, CONTEXT, Code, Instructions, KEY_ADDRESS, ONE, SOURCE, network, sock_addr};
+use super::code::{CONFIG, CONTEXT, Code, Instructions, KEY_ADDRESS, ONE, SOURCE, network, sock, sock_addr};
 use super::loopback::Ways;
 use super::maps::mark;
 use super::rules::{at, flag};
@@ -20,12 +20,12 @@ pub(super) fn send4(abilities: Abilities) -> Instructions {
     let refused = code.deny(libc::EPERM);
     code.if_flag(flag::ANY, allow);
     let (not_zero, not_loopback, own) = (code.asm.label(), code.asm.label(), code.asm.label());
-    let (keep, lback) = (code.asm.label(), code.asm.label());
+    let (keep, lback, connected) = (code.asm.label(), code.asm.label(), code.asm.label());
     code.asm
         .load_word(Reg::R8, CONTEXT, sock_addr::USER_IP4)
         .jump_if_32(If::NotEqual, Reg::R8, 0, not_zero)
         .load_word(Reg::R1, CONTEXT, sock_addr::USER_PORT)
-        .jump_if_32(If::Equal, Reg::R1, 0, keep)
+        .jump_if_32(If::Equal, Reg::R1, 0, connected)
         .set(Reg::R8, network([127, 0, 0, 1]).cast_signed())
         .place(not_zero);
     code.really_4(Ways { no: not_loopback, real: keep, refused });
@@ -59,6 +59,17 @@ pub(super) fn send4(abilities: Abilities) -> Instructions {
     code.asm.place(choose);
     code.choose_4();
     code.asm.store(Size::Word, CONTEXT, FROM_4, Reg::R9).jump(allow);
+
+    // A connected socket's packet with IP_PKTINFO that names no address: the kernel would choose one of the host's.
+    let unavailable = code.deny(libc::EADDRNOTAVAIL);
+    code.asm
+        .place(connected)
+        .load_word(Reg::R1, CONTEXT, FROM_4)
+        .jump_if_32(If::NotEqual, Reg::R1, 0, keep)
+        .load(Size::Double, Reg::R1, CONTEXT, sock_addr::SK)
+        .load_word(Reg::R1, Reg::R1, sock::SRC_IP4)
+        .jump_if_32(If::Equal, Reg::R1, 0, unavailable)
+        .store(Size::Word, CONTEXT, FROM_4, Reg::R1);
 
     // A source that was given must be the guest's.
     code.asm
