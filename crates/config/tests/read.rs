@@ -434,11 +434,10 @@ fn obsolete_items_warn() {
 fn items_without_effect_are_carried() {
     let site = Site::new();
     site.put("rlimits/rss", "1000\n");
-    site.put("dlimits/0/directory", "/vservers\n");
     site.put("nice", "1\n");
     let guest = site.guest();
     let items: Vec<_> = guest.carried.iter().map(|carried| carried.item.split('/').next().unwrap()).collect();
-    assert_eq!(items, ["dlimits", "rlimits"]);
+    assert_eq!(items, ["rlimits"]);
 }
 
 #[test]
