@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use vserver_e2e::command::host;
 use vserver_e2e::outside::DEVICE;
 use vserver_e2e::viewprobe::{self, ask, ask_32, ask_host};
-use vserver_e2e::{Guest, Mode, Outside, Spec, netprobe};
+use vserver_e2e::{Guest, Mode, Outside, Spec, netprobe, probe};
 
 pub fn specs() -> Vec<Spec> {
     // The programs know the numbers of one architecture.
@@ -29,6 +29,8 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("hide_broker_killed", broker_killed),
         Spec::new("hide_guard_killed", guard_killed),
         Spec::new("hide_hostile_callers", hostile_callers),
+        Spec::new("hide_shadow", shadow),
+        Spec::new("hide_shadow_broker_killed", shadow_broker_killed),
     ]
 }
 
@@ -409,5 +411,63 @@ fn hostile_callers(mode: Mode) {
     // A name that was overwritten halfway is the name of nothing.
     assert!(found.split(' ').all(|one| swap_all.contains(one)), "{found}, wanted only {swap_all}");
     ask(&guest, &["libc"]);
+    guest.stop();
+}
+
+/// The stricter choice: nothing of the host's devices is anywhere, and sockets are lent.
+fn shadow(mode: Mode) {
+    use std::os::linux::net::SocketAddrExt as _;
+    let _network = Network::make();
+    let guest = guest(mode);
+    guest.set("netshadow", "");
+    probe::plant(&guest);
+    netprobe::plant(&guest);
+    let daemon = guest.file("/etc/rc.start");
+    guest.put("/etc/rc.start", &format!("(nc -l -p 9021 < /etc/passwd) > /dev/null 2>&1 &\n{daemon}"));
+    guest.put("/etc/rc.stop", "killall sleep nc\n");
+    let held = std::net::TcpListener::bind("192.0.2.1:9001").expect("a free port");
+    let name = std::os::unix::net::SocketAddr::from_abstract_name("e2e-host").expect("a short name");
+    let hidden = std::os::unix::net::UnixListener::bind_addr(&name).expect("a free name");
+    probe::control(&["abstract:e2e-host"]).expect("abstract:e2e-host", &["ok"]);
+    guest.start();
+    let all = format!("{DEVICE} {DEVICE}=192.0.2.11 {DEVICE}=2001:db8::11 lo lo=127.0.0.1 lo=::1");
+    ask(&guest, &["libc", "netlink", "conf,16", "index,hidden0", "inet"])
+        .expect("libc", &[&all])
+        .expect("netlink", &[&format!("{DEVICE} lo")])
+        .expect("conf,16", &[&format!("{DEVICE} lo")])
+        .expect("index,hidden0", &["errno 19"])
+        .expect("inet", &["ok"]);
+    for place in ["/proc/net", "/proc/self/net", "/proc/1/net"] {
+        shows(&guest, &format!("cat {place}/dev"), &[DEVICE, "lo:"]);
+        shows(&guest, &format!("cat {place}/route"), &["FE0200C0"]);
+    }
+    assert_eq!(guest.sh("ls /proc/sys/net/ipv4/conf").out(), format!("all\ndefault\n{DEVICE}\nlo\n"));
+    // The names of abstract sockets are those of the shadow, for programs that enter as well.
+    probe::attack(&guest, &["abstract:e2e-host"]).expect("abstract:e2e-host", &["ECONNREFUSED"]);
+    // Traffic is the host's: out of the guest and into it.
+    guest.sh("timeout 2 nc 192.0.2.1 9001 < /dev/null; true").ok();
+    held.accept().expect("it was reached");
+    until(|| std::net::TcpStream::connect("192.0.2.11:9021").is_ok());
+    if netprobe::has_32_bits() {
+        assert_eq!(netprobe::At::Guest(&guest).thirtytwo("bind", "192.0.2.11", 8032, ""), "ok");
+        assert_eq!(ask_32(&guest, "links"), format!("{DEVICE} lo"));
+    }
+    guest.stop();
+    drop(hidden);
+}
+
+fn shadow_broker_killed(mode: Mode) {
+    let _network = Network::make();
+    let guest = guest(mode);
+    guest.set("netshadow", "");
+    guest.start();
+    for _ in 0..3 {
+        ask(&guest, &["inet", "conf,16"]).expect("inet", &["ok"]);
+        for broker in processes(&["--broker", "test"]) {
+            kill_process(broker, Signal::KILL).expect("it is there");
+        }
+        assert!(guest.is_running());
+    }
+    ask(&guest, &["inet"]).expect("inet", &["ok"]);
     guest.stop();
 }

@@ -35,6 +35,8 @@ pub struct Guest {
     pub ncontext: Option<Sourced<Nid>>,
     /// `noncontext`
     pub noncontext: Option<Sourced<()>>,
+    /// `netshadow` (an addition of ours).
+    pub netshadow: Option<Sourced<()>>,
     /// `tag`
     pub tag: Option<Sourced<Tag>>,
 

@@ -147,6 +147,7 @@ impl Reader<'_> {
             context: self.context(),
             ncontext: self.number("ncontext", |text| text.parse().map_err(|error| xid_wrong(&error))),
             noncontext: self.has("noncontext"),
+            netshadow: self.has("netshadow"),
             tag: self.number("tag", |text| text.parse().map_err(|error| xid_wrong(&error))),
             bcapabilities: self.bcapabilities(spaces.user.is_some()),
             ccapabilities: self.words("ccapabilities", &CCAPS),

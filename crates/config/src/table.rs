@@ -265,6 +265,7 @@ pub static ITEMS: &[Item] = &[
     cfg("context", Scalar, "none: start fails", Yes, "context", "the context number, 2 to 65535; up to 32767 is recommended"),
     cfg("ncontext", Scalar, "the context number", Yes, "ncontext", "the number of the network context"),
     cfg("noncontext", Bool, "absent", Yes, "noncontext", "no network context: the guest's addresses are not confined"),
+    cfg("netshadow", Bool, "absent", Yes, "netshadow", "the guest's processes are in a shadow of the host's network and are lent their sockets: stricter than hide_netif, at a price for each new socket"),
     cfg("tag", Scalar, "the context number", Later(DISK), "tag", "the tag by which the guest's files are counted"),
     cfg("bcapabilities", List, "the secure set", Yes, "bcapabilities", "capabilities added to the secure set, or with ~ taken from it"),
     cfg("ccapabilities", List, "the secure set", Later(BROKER), "ccapabilities", "single privileges that would otherwise need a big capability"),

@@ -388,6 +388,7 @@ impl Renderer<'_> {
         self.item("shell", os(guest.shell.as_ref()))?;
         self.hide_default("shell", "shell");
         self.marker("noncontext", guest.noncontext.is_some());
+        self.marker("netshadow", guest.netshadow.is_some());
         self.marker("noisy", guest.noisy.is_some());
         self.marker("disabled", guest.disabled.is_some());
         self.marker("keepfds", guest.keepfds.is_some());

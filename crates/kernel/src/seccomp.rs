@@ -81,6 +81,8 @@ const IOCTL: [u32; 3] = [16, 54, 29];
 /// i386: all socket calls in one, the arguments in memory.
 const SOCKETCALL: u32 = 102;
 const SYS_SOCKET: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
 const NETLINK_ROUTE: u32 = 0;
 const NETLINK_SOCK_DIAG: u32 = 4;
@@ -123,6 +125,15 @@ const fn test(code: u16, k: u32, over: u8) -> Filter {
     Filter { code, jt: 0, jf: over, k }
 }
 
+/// Sockets of which the listener is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Those that show devices.
+    Netlink,
+    /// Those for traffic.
+    Internet,
+}
+
 /// A filter, ready to be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program(Vec<Filter>);
@@ -131,7 +142,7 @@ impl Program {
     /// The filter for this machine's architecture, and for i386 programs on x86-64. Calls of any other interface (x32
     /// too) are `ENOSYS` and `EPERM`: their numbers would mean something else.
     pub fn denying(denials: &[Denial]) -> Self {
-        Self::for_architectures(architectures(), denials, false)
+        Self::for_architectures(architectures(), denials, None)
     }
 
     /// The same, and what shows network devices is asked of the listener: netlink sockets for routes and for generic
@@ -142,13 +153,21 @@ impl Program {
     pub fn hiding_devices(denials: &[Denial]) -> Self {
         let mut denials = denials.to_vec();
         denials.push(Denial::IoUring);
-        Self::for_architectures(architectures(), &denials, true)
+        Self::for_architectures(architectures(), &denials, Some(Asked::Netlink))
     }
 
-    fn for_architectures(architectures: &[(u32, usize)], denials: &[Denial], hiding: bool) -> Self {
+    /// As [`Program::hiding_devices`], for processes in a network namespace that only shows something: the sockets of
+    /// which the listener is asked are those for traffic, and netlink is left alone.
+    pub fn lending_sockets(denials: &[Denial]) -> Self {
+        let mut denials = denials.to_vec();
+        denials.push(Denial::IoUring);
+        Self::for_architectures(architectures(), &denials, Some(Asked::Internet))
+    }
+
+    fn for_architectures(architectures: &[(u32, usize)], denials: &[Denial], asked: Option<Asked>) -> Self {
         let mut program = vec![load(ARCHITECTURE)];
         for architecture in architectures {
-            let section = section(*architecture, denials, hiding);
+            let section = section(*architecture, denials, asked);
             let length = u8::try_from(section.len()).expect("a section is short: three instructions a rule");
             program.push(test(JUMP_EQUAL, architecture.0, length));
             program.extend(section);
@@ -175,7 +194,7 @@ fn architectures() -> &'static [(u32, usize)] {
 }
 
 /// What asks the listener; the call's number is loaded before and, where no rule matches, afterwards.
-fn questions(audit: u32, column: usize) -> Vec<Filter> {
+fn questions(audit: u32, column: usize, asked: Asked) -> Vec<Filter> {
     let mut questions = vec![
         test(JUMP_EQUAL, IOCTL[column], 7),
         load(SECOND_ARGUMENT),
@@ -185,17 +204,29 @@ fn questions(audit: u32, column: usize) -> Vec<Filter> {
         Filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: SIOCGSKNS },
         ASK,
         ALLOW,
-        test(JUMP_EQUAL, SOCKET[column], 9),
-        load(FIRST_ARGUMENT),
-        test(JUMP_EQUAL, AF_NETLINK, 6),
-        load(THIRD_ARGUMENT),
-        Filter { code: JUMP_EQUAL, jt: 2, jf: 0, k: NETLINK_ROUTE },
-        Filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: NETLINK_GENERIC },
-        Filter { code: JUMP_EQUAL, jt: 1, jf: 2, k: NETLINK_SOCK_DIAG },
-        ASK,
-        deny(libc::EPROTONOSUPPORT),
-        ALLOW,
     ];
+    questions.extend(match asked {
+        Asked::Netlink => vec![
+            test(JUMP_EQUAL, SOCKET[column], 9),
+            load(FIRST_ARGUMENT),
+            test(JUMP_EQUAL, AF_NETLINK, 6),
+            load(THIRD_ARGUMENT),
+            Filter { code: JUMP_EQUAL, jt: 2, jf: 0, k: NETLINK_ROUTE },
+            Filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: NETLINK_GENERIC },
+            Filter { code: JUMP_EQUAL, jt: 1, jf: 2, k: NETLINK_SOCK_DIAG },
+            ASK,
+            deny(libc::EPROTONOSUPPORT),
+            ALLOW,
+        ],
+        Asked::Internet => vec![
+            test(JUMP_EQUAL, SOCKET[column], 5),
+            load(FIRST_ARGUMENT),
+            Filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: AF_INET },
+            test(JUMP_EQUAL, AF_INET6, 1),
+            ASK,
+            ALLOW,
+        ],
+    });
     if audit == I386.0 {
         questions.extend([
             test(JUMP_EQUAL, SOCKETCALL, 4),
@@ -208,13 +239,13 @@ fn questions(audit: u32, column: usize) -> Vec<Filter> {
     questions
 }
 
-fn section((audit, column): (u32, usize), denials: &[Denial], hiding: bool) -> Vec<Filter> {
+fn section((audit, column): (u32, usize), denials: &[Denial], asked: Option<Asked>) -> Vec<Filter> {
     let mut section = vec![load(NUMBER)];
     if audit == X86_64.0 {
         section.extend([test(JUMP_AT_LEAST, X32, 1), deny(libc::ENOSYS)]);
     }
-    if hiding {
-        section.extend(questions(audit, column));
+    if let Some(asked) = asked {
+        section.extend(questions(audit, column, asked));
     }
     for rule in RULES.iter().filter(|rule| denials.contains(&rule.denial)) {
         let Some(number) = rule.numbers[column] else { continue };
@@ -303,11 +334,11 @@ mod tests {
     }
 
     fn full() -> Program {
-        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL, false)
+        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL, None)
     }
 
     fn hiding() -> Program {
-        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL, true)
+        Program::for_architectures(&[X86_64, I386, AARCH64], &Denial::ALL, Some(Asked::Netlink))
     }
 
     #[test]
@@ -333,6 +364,20 @@ mod tests {
         assert_eq!(answer(&hiding(), I386.0, SOCKETCALL, 1), ASK.k);
         assert_eq!(answer(&hiding(), I386.0, SOCKETCALL, 2), ALLOW.k);
         assert_eq!(answer(&hiding(), X86_64.0, SOCKETCALL, 1), ALLOW.k, "getuid");
+    }
+
+    #[test]
+    fn in_a_shadow_sockets_for_traffic_are_asked() {
+        let all = [X86_64, I386, AARCH64];
+        let program = Program::for_architectures(&all, &[], Some(Asked::Internet));
+        for (audit, column) in all {
+            let ask = |number: u32, arguments| answer_to(&program, audit, number, arguments);
+            for (family, wanted) in [(2, ASK), (10, ASK), (1, ALLOW), (16, ALLOW), (17, ALLOW)] {
+                assert_eq!(ask(SOCKET[column], [family | 1 << 32, 1, 0]), wanted.k, "{family}");
+            }
+            assert_eq!(ask(IOCTL[column], [3, 0x8912, 0]), ASK.k);
+        }
+        assert_eq!(answer(&program, I386.0, SOCKETCALL, 1), ASK.k);
     }
 
     #[test]
@@ -377,7 +422,7 @@ mod tests {
 
     #[test]
     fn nothing_denied_is_nothing_but_foreign_interfaces() {
-        let program = Program::for_architectures(&[X86_64], &[], false);
+        let program = Program::for_architectures(&[X86_64], &[], None);
         assert!((0..600).all(|number| answer(&program, X86_64.0, number, u64::MAX) == ALLOW.k));
     }
 

@@ -62,7 +62,8 @@ pub struct Shown {
 }
 
 impl Picture {
-    /// What of a namespace concerns these addresses. One that no device has is left out.
+    /// What of a namespace concerns these addresses. One that no device has is left out; 0.0.0.0 and :: stand for all
+    /// of their family.
     ///
     /// # Errors
     /// As the kernel says.
@@ -77,9 +78,12 @@ impl Picture {
         if addresses.is_empty() {
             return Ok(picture);
         }
+        let is_any = |ip: &IpAddr, of: &IpAddr| ip.is_unspecified() && ip.is_ipv4() == of.is_ipv4();
+        let is_ours =
+            |of: &IpAddr| addresses.iter().any(|ip| ip == of || (is_any(ip, of) && !of.is_loopback()));
         for address in of.addresses()? {
             let (device, ip, prefix) = (address.device, address.ip, address.prefix);
-            if addresses.contains(&ip) && !picture.addresses.iter().any(|known| known.ip == ip) {
+            if is_ours(&ip) && !picture.addresses.iter().any(|known| known.ip == ip) {
                 let (broadcast, scope) = (address.broadcast, address.scope);
                 picture.addresses.push(Shown { device, ip, prefix, broadcast, scope });
             }
@@ -97,7 +101,7 @@ impl Picture {
         }
         for route in of.routes()? {
             let shown = route.device.is_some_and(|index| picture.devices.iter().any(|d| d.index == index));
-            let ours = route.source.is_none_or(|source| addresses.contains(&source));
+            let ours = route.source.is_none_or(|source| is_ours(&source));
             if route.table != MAIN || route.kind != UNICAST || route.protocol == BY_KERNEL || !shown {
                 continue;
             }
@@ -140,12 +144,20 @@ impl Shadow {
     /// No `CAP_SYS_ADMIN`.
     pub fn enter_new() -> Result<Self> {
         ns::unshare(Namespaces::NET)?;
+        Self::here(Picture::default())
+    }
+
+    /// The namespace that the calling thread is in, which shows this already.
+    ///
+    /// # Errors
+    /// As socket(2).
+    pub fn here(shown: Picture) -> Result<Self> {
         // No addresses that the kernel makes up from hardware addresses. Refused only by a kernel without IPv6.
         drop(std::fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1"));
         let questions =
             rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
                 .blame("socket(2)", "AF_INET")?;
-        Ok(Self { netlink: Netlink::open()?, questions, parked: None, shown: Picture::default() })
+        Ok(Self { netlink: Netlink::open()?, questions, parked: None, shown })
     }
 
     /// A socket in the namespace, for [`crate::sys::device_question`].

@@ -8,6 +8,8 @@ use vserver_model::NetFlags;
 use vserver_model::address::default_loopback;
 use vserver_model::flags::DEFAULT_NFLAGS;
 
+use crate::netcontext::NetContext;
+
 /// The addresses that a guest sees as its own; devices and routes are those that carry them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -17,10 +19,27 @@ pub struct View {
     pub loopback: Option<Ipv4Addr>,
 }
 
+impl View {
+    /// Of a network context as it is now.
+    pub fn of(context: &NetContext) -> Self {
+        let lback = || context.lback.unwrap_or_else(|| default_loopback(context.nid));
+        Self {
+            addresses: context.addresses.iter().map(|address| address.ip).collect(),
+            loopback: loopback(NetFlags(context.flags), lback),
+        }
+    }
+}
+
 /// Whether the guest's processes are in the host's network namespace.
 pub fn shares_the_network(guest: &Guest) -> bool {
     let own = guest.spaces.net.as_ref().is_some_and(|net| net.value != Space::Off);
     !own && guest.netns.is_none()
+}
+
+/// Whether they are in a shadow of it, in which there are only the guest's devices and addresses, and are lent the
+/// sockets that they use (`netshadow`).
+pub fn in_shadow(guest: &Guest) -> bool {
+    guest.netshadow.is_some() && shares_the_network(guest)
 }
 
 fn flags(guest: &Guest) -> NetFlags {
@@ -30,28 +49,33 @@ fn flags(guest: &Guest) -> NetFlags {
 /// Whether calls that show network devices are answered by the broker. In a network namespace of its own a guest sees
 /// nothing else anyway.
 pub fn brokered(guest: &Guest) -> bool {
-    shares_the_network(guest) && flags(guest).contains(NetFlags::HIDE_NETIF)
+    shares_the_network(guest)
+        && (in_shadow(guest) || (guest.noncontext.is_none() && flags(guest).contains(NetFlags::HIDE_NETIF)))
 }
 
 /// What the guest sees; `None`: all of the host's network.
 pub fn view(guest: &Guest) -> Option<View> {
     brokered(guest).then(|| View {
         addresses: guest.interfaces.list.iter().map(|interface| interface.address.value.ip).collect(),
-        loopback: loopback(guest, flags(guest)),
+        loopback: loopback(flags(guest), || configured_loopback(guest)),
     })
 }
 
 /// `hide_lback`: the guest's loopback address shows as the one that everybody knows.
-fn loopback(guest: &Guest, flags: NetFlags) -> Option<Ipv4Addr> {
+fn loopback(flags: NetFlags, lback: impl FnOnce() -> Ipv4Addr) -> Option<Ipv4Addr> {
     if !flags.contains(NetFlags::LBACK_REMAP) {
         return flags.contains(NetFlags::LBACK_ALLOW).then_some(Ipv4Addr::LOCALHOST);
     }
-    if flags.contains(NetFlags::HIDE_LBACK) {
-        return Some(Ipv4Addr::LOCALHOST);
+    Some(if flags.contains(NetFlags::HIDE_LBACK) { Ipv4Addr::LOCALHOST } else { lback() })
+}
+
+/// What `interfaces/lback` says, or the number of the context.
+fn configured_loopback(guest: &Guest) -> Ipv4Addr {
+    match guest.interfaces.lback.as_ref().map(|lback| lback.value.ip) {
+        Some(IpAddr::V4(ip)) => ip,
+        _ => guest
+            .context
+            .as_ref()
+            .map_or(Ipv4Addr::LOCALHOST, |context| default_loopback(context.value.into())),
     }
-    let configured = guest.interfaces.lback.as_ref().and_then(|lback| match lback.value.ip {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(_) => None,
-    });
-    configured.or_else(|| guest.context.as_ref().map(|context| default_loopback(context.value.into())))
 }

@@ -111,7 +111,9 @@ fn rights_in_words(rights: &Rights) -> Vec<String> {
     if rights.scope_sockets {
         lines.push("keep from abstract unix sockets of processes outside".into());
     }
-    if rights.hide_devices {
+    if rights.shadow {
+        lines.push("live in a shadow of the host's network, and be lent sockets by the broker".into());
+    } else if rights.hide_devices {
         lines.push("leave calls that show network devices to the broker, which shows the guest's own".into());
     }
     lines.push(format!("keep the capabilities {}", rights.capabilities));

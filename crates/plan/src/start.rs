@@ -337,7 +337,7 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     if let Some(proc) = &mounts.proc {
         steps.extend(visible::guard_proc(proc, &ground.proc, mode));
     }
-    if let (Some(proc), true) = (&mounts.proc, hide::brokered(guest)) {
+    if let (Some(proc), true) = (&mounts.proc, hide::brokered(guest) && !hide::in_shadow(guest)) {
         steps.push(Inside::NetFiles { proc: proc.clone() });
     }
     steps.push(Inside::Pivot);
@@ -348,7 +348,7 @@ fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts, networ
     let shares = if network.stack == Stack::Host { SharesNetwork::Yes } else { SharesNetwork::No };
     let mut warnings = network.warnings;
     warnings.extend(ground.not_yet.iter().map(|line| Warning { text: line.clone(), place: None }));
-    if hide::shares_the_network(guest) && !ground.scopes_sockets {
+    if hide::shares_the_network(guest) && !hide::in_shadow(guest) && !ground.scopes_sockets {
         warnings.push(Warning {
             text: "the guest can reach abstract unix sockets of the host (D-Bus, container runtimes): this kernel has no \
                    means against it but a network of the guest's own (spaces/net)"

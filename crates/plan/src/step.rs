@@ -237,6 +237,9 @@ pub struct Rights {
     /// Calls that show network devices are answered by the broker (`hide_netif` in the host's network).
     #[serde(default)]
     pub hide_devices: bool,
+    /// The processes are in a shadow of the host's network and are lent their sockets (`netshadow`).
+    #[serde(default)]
+    pub shadow: bool,
     /// Abstract unix sockets of processes outside are out of reach by a Landlock domain of the first process.
     #[serde(default)]
     pub scope_sockets: bool,

@@ -316,6 +316,9 @@ fn the_view_of_the_network_follows_the_flags() {
     assert_eq!(view(&[("nflags", "~lback_remap\n~hide_lback\n")]), shown(None));
     assert_eq!(view(&[("nflags", "~lback_remap\nlback_allow\n")]), shown(Some("127.0.0.1")));
     assert_eq!(view(&[("spaces/net", "")]), None);
+    assert_eq!(view(&[("noncontext", "")]), None);
+    assert_eq!(view(&[("netshadow", ""), ("nflags", "~hide_netif\n")]), shown(Some("127.0.0.1")));
+    assert_eq!(view(&[("netshadow", ""), ("spaces/net", "")]), None);
 }
 
 #[test]
@@ -327,4 +330,14 @@ fn a_kernel_that_cannot_hide_is_no_reason_to_show() {
     assert!(refusal.place().unwrap().ends_with("nflags"));
     let open = Site::new(&[("nflags", "~hide_netif\n")]).guest();
     start(&open, &tree(), &old, &StartAsk::default()).unwrap();
+}
+
+#[test]
+fn a_guest_in_a_shadow_needs_no_files_and_no_scope() {
+    let open = Site::new(&[]).plan(&tree()).unwrap();
+    let shadow = Site::new(&[("netshadow", "")]).plan(&tree()).unwrap();
+    let has_files =
+        |plan: &Plan| first(plan).inside.iter().any(|step| matches!(step, Inside::NetFiles { .. }));
+    let rights = |plan: &Plan| (first(plan).rights.shadow, first(plan).rights.scope_sockets, has_files(plan));
+    assert_eq!((rights(&open), rights(&shadow)), ((false, true, true), (true, false, false)));
 }

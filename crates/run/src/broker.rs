@@ -9,6 +9,9 @@
 //! nothing: a call's registers are what the kernel tells, memory is copied once, paths are none of its concern. It has
 //! the capability to read callers' memory, that to set up its own namespace, no file system, and no more.
 //!
+//! A guest that lives in a shadow itself (`netshadow`) is lent the sockets that it uses: made in the host's network, in a
+//! control group of the guest's.
+//!
 //! A guest's netlink socket is made in the shadow: what the guest asks there the kernel itself answers. Device requests
 //! of ioctl(2) are put to a socket in the shadow.
 
@@ -24,6 +27,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::link::Netlink;
 use vserver_kernel::notify::{Answer, Call, Listener};
+use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::seccomp::{self, Denial};
 use vserver_kernel::shadow::{self, Picture, Shadow};
 use vserver_kernel::{Fault, caps, message, mount, sys};
@@ -64,6 +68,18 @@ pub fn serve(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc".into())?;
     let state = mount::open_directory(record::state_dir(layout, name))?;
     let record = await_record(layout, name, &link)?;
+    // In this order: the connection, and the thread for sockets of the host's network, stay where they begin.
+    let host = Netlink::open()?;
+    let sockets = Sockets::begin(Hierarchies::discover()?.group(&record.group).v2_dir_fd().unwrap_or(None));
+    let mut home = shadow::identity_of_own_namespace()?;
+    let shadow = if record.rights.shadow {
+        let init = record.init.open()?.ok_or_else(|| Failure::new("the guest has just ended"))?;
+        ns::enter(init.as_fd(), Namespaces::NET).doing(|| "step into the guest's shadow".into())?;
+        home = shadow::identity_of_own_namespace()?;
+        Shadow::here(Picture::default())?
+    } else {
+        Shadow::enter_new()?
+    };
     let mut broker = Broker {
         link: Some(link),
         note,
@@ -71,14 +87,16 @@ pub fn serve(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
         proc,
         view: View::of(&state)?,
         state,
-        host_network: shadow::identity_of_own_namespace()?,
+        home,
+        lends: record.rights.shadow,
         looked: Instant::now(),
-        // In this order: the connection, and the thread for sockets of the host's network, stay where they begin.
-        host: Netlink::open()?,
-        sockets: Sockets::begin(Hierarchies::discover()?.group(&record.group).v2_dir_fd().unwrap_or(None)),
-        shadow: Shadow::enter_new()?,
+        host,
+        sockets,
+        shadow,
     };
-    broker.show()?;
+    if !broker.lends {
+        broker.show()?;
+    }
     drop_rights()?;
     broker.answer_calls()
 }
@@ -163,7 +181,10 @@ struct Broker {
     proc: OwnedFd,
     state: OwnedFd,
     view: View,
-    host_network: (u64, u64),
+    /// The namespace that the guest's processes are in.
+    home: (u64, u64),
+    /// They are in a shadow themselves, which shows what it showed at the start, and are lent sockets.
+    lends: bool,
     /// When the host's network was looked at.
     looked: Instant,
     host: Netlink,
@@ -181,7 +202,7 @@ impl Broker {
 
     /// Shows what has changed since.
     fn refresh(&mut self) -> Result<(), Failure> {
-        if self.looked.elapsed() < FRESH {
+        if self.lends || self.looked.elapsed() < FRESH {
             return Ok(());
         }
         let written =
@@ -274,6 +295,9 @@ impl Broker {
 
     /// A socket that shows the shadow, or (i386 only, where all sockets come here) one of the host's network.
     fn socket(&self, asked: Asked) -> Result<OwnedFd, i32> {
+        if self.lends {
+            return if asked.is_of_internet() { self.sockets.make(asked) } else { asked.make() };
+        }
         match asked.is_of_shadow() {
             Some(true) => asked.make(),
             Some(false) => Err(libc::EPROTONOSUPPORT),
@@ -294,7 +318,7 @@ impl Broker {
     fn is_elsewhere(&self, call: &Call<'_>) -> bool {
         let path = format!("{}/ns/net", call.thread());
         let identity = rustix::fs::statat(&self.proc, path, AtFlags::empty());
-        identity.is_ok_and(|stat| (stat.st_dev, stat.st_ino) != self.host_network)
+        identity.is_ok_and(|stat| (stat.st_dev, stat.st_ino) != self.home)
     }
 
     /// A device request: read, answered and written back in the layout of the caller's architecture.

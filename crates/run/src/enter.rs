@@ -279,6 +279,9 @@ impl Place<'_> {
         if self.record.mode.is_shifted() {
             all = all.with(Namespaces::USER);
         }
+        if rights.shadow {
+            all = all.with(Namespaces::NET);
+        }
         ns::enter(self.pidfd.as_fd(), all)?;
         inside::become_root()?;
         rustix::process::chdir("/").map_err(|errno| Fault::new("chdir(2)", "/", errno))?;

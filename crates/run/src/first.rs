@@ -27,6 +27,7 @@ use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::pty::Pty;
+use vserver_kernel::shadow::{Picture, Shadow};
 use vserver_kernel::sys::{self, CloneArgs, Forked};
 use vserver_kernel::{Fault, caps, message, mount, oom, rlimit, sched};
 use vserver_model::{GuestName, Layout};
@@ -295,6 +296,10 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
         Ok(own_network) => own_network,
         Err(fault) => failed("join the network namespace", &fault),
     };
+    let shadow = match site.shadow.as_ref().map(go_into_shadow).transpose() {
+        Ok(shadow) => shadow,
+        Err(fault) => failed("make a shadow of the host's network", &fault),
+    };
     let forked = match clone_first(first) {
         Ok(forked) => forked,
         Err(fault) => failed("make the guest's namespaces", &fault),
@@ -304,7 +309,9 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
     // end would read other start times of processes than everybody else.
     let restored = restore_root()
         .and_then(|()| ns::enter_one(own_time.as_fd(), Namespaces::TIME))
-        .and_then(|()| own_network.map_or(Ok(()), |own| ns::enter_one(own.as_fd(), Namespaces::NET)));
+        .and_then(|()| own_network.map_or(Ok(()), |own| ns::enter_one(own.as_fd(), Namespaces::NET)))
+        // The broker, which the guard starts, makes sockets in the host's network.
+        .and_then(|()| shadow.map_or(Ok(()), |(own, _)| ns::enter_one(own.as_fd(), Namespaces::NET)));
     if let Err(fault) = restored {
         failed("become the guard", &fault);
     }
@@ -355,6 +362,14 @@ fn clone_first(first: &First) -> Result<Forked, Fault> {
         caps::raise_effective()?;
     }
     sys::clone3(&CloneArgs { namespaces, into_cgroup: None, sibling: false })
+}
+
+/// Into a network namespace that shows this; gives the one that was left, and what keeps pairs of devices in the other.
+fn go_into_shadow(picture: &Picture) -> Result<(OwnedFd, Shadow), Fault> {
+    let own = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::NET)?;
+    let mut shadow = Shadow::enter_new()?;
+    shadow.show(picture)?;
+    Ok((own, shadow))
 }
 
 fn restore_root() -> Result<(), Fault> {

@@ -283,7 +283,12 @@ pub fn take_limits(rights: &Rights, control: Option<&OwnedFd>) -> Result<(), Fau
     }
     let denied = denials(rights);
     if rights.hide_devices {
-        let listener = seccomp::install_with_listener(&seccomp::Program::hiding_devices(&denied))?;
+        let program = if rights.shadow {
+            seccomp::Program::lending_sockets(&denied)
+        } else {
+            seccomp::Program::hiding_devices(&denied)
+        };
+        let listener = seccomp::install_with_listener(&program)?;
         if let Some(control) = control {
             // A guard that has just been killed is as good as none.
             match message::send(control, b"listener", &[listener.as_fd()]) {

@@ -24,6 +24,7 @@ use vserver_plan::netcontext::{capability, flag};
 
 use crate::failure::{Doing, Failure};
 use crate::lock::{self, Lock};
+use crate::netfiles;
 use crate::record::{self, Record};
 use crate::virtnet::{self, Published};
 
@@ -322,7 +323,19 @@ impl Active {
             .doing(|| format!("change network context {nid}"))?;
         serve(&network, &rules)?;
         self.value = value;
-        self.publish(layout)
+        self.publish(layout)?;
+        self.show(layout)
+    }
+
+    /// What a guest in the host's network sees follows what it may use. The broker reads the record.
+    fn show(&mut self, layout: &Layout) -> Result<(), Failure> {
+        let Some(record) = self.guest.as_mut().filter(|record| record.view.is_some()) else { return Ok(()) };
+        let view = vserver_plan::hide::View::of(&self.value);
+        if !record.rights.shadow {
+            netfiles::write(layout, &record.name, &view)?;
+        }
+        record.view = Some(view);
+        record.write(layout)
     }
 }
 

@@ -9,6 +9,7 @@ use vserver_kernel::cgroup::Group;
 use vserver_kernel::mount::MountFd;
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::pty::Pty;
+use vserver_kernel::shadow::Picture;
 use vserver_model::Layout;
 use vserver_plan::{Plan, Tree};
 
@@ -49,6 +50,8 @@ pub struct Site<'a> {
     pub net_files: Option<NetFiles>,
     /// The network namespace that the guest's first process is born into, if it is not the host's.
     pub netns: Option<OwnedFd>,
+    /// What the network namespace of the guest's processes is to show, if that is a shadow of the host's.
+    pub shadow: Option<Picture>,
     /// The first process.
     pub first: Option<FirstProcess>,
 }

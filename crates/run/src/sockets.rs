@@ -39,6 +39,11 @@ impl Asked {
         self.kind & libc::O_CLOEXEC.cast_unsigned() != 0
     }
 
+    /// For traffic.
+    pub fn is_of_internet(&self) -> bool {
+        [libc::AF_INET, libc::AF_INET6].contains(&self.family.cast_signed())
+    }
+
     /// Made in the shadow, or refused; `None`: it shows no devices.
     pub fn is_of_shadow(&self) -> Option<bool> {
         if self.family != libc::AF_NETLINK.cast_unsigned() {

@@ -10,9 +10,11 @@ use vserver_kernel::beneath::Root;
 use vserver_kernel::bpf::{self, device};
 use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::idmap;
+use vserver_kernel::link::Netlink;
 use vserver_kernel::mount::{self, Attributes, Propagation, Recursion};
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::ProcessId;
+use vserver_kernel::shadow::Picture;
 use vserver_kernel::sys;
 use vserver_model::{GuestName, Layout, flags};
 use vserver_plan::step::{AllowedDevice, First, Warning};
@@ -203,6 +205,7 @@ fn start_locked(
         dev: None,
         net_files: None,
         netns: None,
+        shadow: None,
         first: None,
     };
     let mut undo = Undo::default();
@@ -446,7 +449,11 @@ fn make_first(site: &mut Site<'_>, first: &First, undo: &mut Undo) -> Result<(),
     {
         console::plain_output(&dev.console.terminal)?;
     }
-    if let Some(view) = &site.plan.view {
+    if let (Some(view), true) = (&site.plan.view, first.rights.shadow) {
+        let what = || "look at the host's network".into();
+        let mut netlink = Netlink::open().doing(what)?;
+        site.shadow = Some(Picture::take(&mut netlink, &view.addresses, view.loopback).doing(what)?);
+    } else if let Some(view) = &site.plan.view {
         let group = site.group.as_ref().map(|groups| groups.outer.name().to_string_lossy().into_owned());
         let (group, bpffs) = (group.unwrap_or_default(), site.bpffs.as_deref());
         site.net_files = Some(netfiles::prepare(site.layout, &site.guest.name, view, &group, bpffs)?);
