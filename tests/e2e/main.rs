@@ -2,6 +2,7 @@
 //!
 //! Names begin with the row of the acceptance table that a trial shows. How trials live: the harness's documentation.
 
+mod address_escape;
 mod adoption;
 mod adversity;
 mod building;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         sockets::specs(),
         network_interfaces::specs(),
         network_namespaces::specs(),
+        address_escape::specs(),
         netcontexts::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())

@@ -199,7 +199,7 @@ fn nothing_stays(_: Mode) {
             .map(|_| Program::named("chbind").args(&[&words[..], &["--", "true"]].concat()).start())
             .collect();
         for one in many {
-            one.wait(std::time::Duration::from_secs(60)).ok();
+            one.wait(std::time::Duration::from_mins(1)).ok();
         }
     }
     swept();
@@ -219,7 +219,7 @@ fn swept() {
 
 #[track_caller]
 fn until(mut done: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !done() {
         assert!(std::time::Instant::now() < end, "it does not happen");
         std::thread::sleep(std::time::Duration::from_millis(20));

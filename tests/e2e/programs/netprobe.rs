@@ -245,12 +245,15 @@ fn serve_datagram(fd: i64, text: &str) -> Result<(), i32> {
 }
 
 /// `ask,KIND,IP,PORT[,SOURCE,PORT[,OPTION…]]`: what the server there says, and the own address and the peer as this
-/// side sees them. Options: `unconnected` (sendto and recvfrom), `fastopen`.
+/// side sees them. Options: `unconnected` (sendto and recvfrom), `fastopen`, `broadcast`.
 fn ask(words: &[&str]) -> Answer {
     let (ip, port): (IpAddr, u16) = (words[1].parse().expect("IP"), words[2].parse().expect("port"));
     let (type_, protocol) = kind(words[0]);
     let options = words.get(5..).unwrap_or_default();
     let fd = socket(family(ip), type_, protocol)?;
+    if options.contains(&"broadcast") {
+        option(fd, 1, 6, 1)?;
+    }
     if let (Some(source), Some(port)) = (words.get(3).filter(|word| !word.is_empty()), words.get(4)) {
         bind(fd, source.parse().expect("IP"), port.parse().expect("port"))?;
     }
@@ -338,6 +341,17 @@ fn packet_info(words: &[&str]) -> Answer {
     control.extend_from_slice(&data);
     control.resize(control.len().next_multiple_of(8), 0);
     send_message(fd, Some(&to), b"?", &control)?;
+    let (reply, _, _) = receive_from(fd)?;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+/// `sticky,SOURCE,IP,PORT`: the same with the source as an option of the socket (`IPV6_PKTINFO`).
+fn sticky_source(words: &[&str]) -> Answer {
+    let (source, ip): (Ipv6Addr, IpAddr) = (words[0].parse().expect("IPv6"), words[1].parse().expect("IP"));
+    let port: u16 = words[2].parse().expect("port");
+    let fd = socket(INET6, DGRAM, 17)?;
+    option_bytes(fd, 41, 50, &[&source.octets()[..], &[0; 4]].concat())?;
+    send_to(fd, b"?", 0, ip, port)?;
     let (reply, _, _) = receive_from(fd)?;
     Ok(String::from_utf8_lossy(&reply).into_owned())
 }
@@ -666,6 +680,7 @@ fn answer(word: &str) -> Answer {
         "connect" => connect_only(rest),
         "socket" => socket_only(rest),
         "pktinfo" => packet_info(rest),
+        "sticky" => sticky_source(rest),
         "spoof" => spoof(rest),
         "echo" => echo(rest),
         "packet" => packet_socket(rest),
