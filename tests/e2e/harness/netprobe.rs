@@ -117,6 +117,17 @@ impl At<'_> {
         answer
     }
 
+    /// Asks many servers (kind, address, port, what the answer must begin with) with one run of the program.
+    #[track_caller]
+    pub fn reaches_all(self, wanted: &[(&str, &str, u16, String)]) {
+        let words: Vec<String> =
+            wanted.iter().map(|(kind, address, port, _)| format!("ask,{kind},{address},{port}")).collect();
+        let answers = self.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        for (word, (.., text)) in words.iter().zip(wanted) {
+            assert!(answers.of(word).starts_with(text), "{word}: wanted {text}\n{answers:#?}");
+        }
+    }
+
     /// Runs the 32-bit program: `bind`, `serve` or `ask`.
     #[track_caller]
     pub fn thirtytwo(self, verb: &str, address: &str, port: u16, text: &str) -> String {
