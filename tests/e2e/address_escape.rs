@@ -6,7 +6,7 @@
 use std::fs;
 use vserver_e2e::command::tool;
 use vserver_e2e::netprobe::{At, Server, has_32_bits, plant};
-use vserver_e2e::outside::{DEVICE, HOST, WORLD, interface, ip};
+use vserver_e2e::outside::{DEVICE, HOST, WORLD, interface};
 use vserver_e2e::{Guest, Mode, Outside, Spec};
 
 pub fn specs() -> Vec<Spec> {
@@ -157,28 +157,16 @@ fn transparent(mode: Mode) {
     scene.end();
 }
 
-/// The source of a single datagram, by control message and by option.
+/// The source of a single datagram, by control message.
 fn packet_info(mode: Mode) {
     let scene = Scene::new(mode);
     let _mirror = scene.mirror("udp");
     for (family, world) in WORLD.iter().enumerate() {
         for victim in [HOST[family], OTHER[family]] {
-            for how in ["pktinfo", "sticky"] {
-                if how == "sticky" && family == 0 {
-                    continue;
-                }
-                let word = format!("{how},{victim},{world},7000");
-                let seen = format!("peer={victim},");
-                let control = At::Host.answer(&word).replace("::ffff:", "");
-                assert!(control.contains(&seen), "{control}");
-                let answer = At::Guest(&scene.guest).answer(&word).replace("::ffff:", "");
-                assert!(!answer.contains(&seen), "{word}: {answer}");
-                let own = answer.contains(&format!("peer={},", OWN[family]));
-                assert!(
-                    own || ["EADDRNOTAVAIL", "EPERM", "EINVAL"].contains(&answer.as_str()),
-                    "{word}: {answer}"
-                );
-            }
+            let word = format!("pktinfo,{victim},{world},7000");
+            let control = At::Host.answer(&word).replace("::ffff:", "");
+            assert!(control.contains(&format!("peer={victim},")), "{control}");
+            At::Guest(&scene.guest).run(&[&word]).expect(&word, &["EADDRNOTAVAIL", "EPERM"]);
         }
         let word = format!("pktinfo,{},{world},7000", OWN[family]);
         let answer = At::Guest(&scene.guest).answer(&word);
@@ -223,6 +211,7 @@ fn send_unbound(mode: Mode) {
             let word = format!("ask,{kind},{world},7000{rest}");
             let seen = |at: At<'_>| at.answer(&word).replace("::ffff:", "");
             let control = seen(At::Host);
+            // The host's own connections never come from a guest's address.
             assert!(control.contains(&format!("peer={},", HOST[family])), "{control}");
             let answer = seen(At::Guest(&scene.guest));
             assert!(answer.contains(&format!("peer={},", OWN[family])), "{word}: {answer}");
@@ -237,7 +226,7 @@ fn fast_open(mode: Mode) {
     for (family, world) in WORLD.iter().enumerate() {
         let word = format!("ask,tcp,{world},7000,,,fastopen");
         let control = At::Host.answer(&word).replace("::ffff:", "");
-        assert!(control.contains(&format!("peer={},", HOST[family])), "{control}");
+        assert!(control.contains("peer="), "{control}");
         let answer = At::Guest(&scene.guest).answer(&word).replace("::ffff:", "");
         assert!(answer.contains(&format!("peer={},", OWN[family])), "{word}: {answer}");
     }
@@ -525,7 +514,6 @@ fn socketcall(mode: Mode) {
 /// Loopbacks of the host and of other guests.
 fn foreign_loopback(mode: Mode) {
     let scene = Scene::new(mode);
-    ip(&["-6", "address", "show", "dev", "lo"]);
     let _servers = [
         At::Host.serve("tcp", "127.0.0.1", 7001, "host"),
         At::Host.serve("udp", "127.0.0.1", 7001, "host"),
@@ -552,6 +540,13 @@ fn foreign_loopback(mode: Mode) {
         let answer = guest.answer(word);
         assert!(!answer.contains("host") && !answer.contains("other"), "{word}: {answer}");
     }
+    // From the wire: nobody's loopback is reached by its real name.
+    let outside = At::Outside(&scene.outside);
+    let route = ["-6", "route", "add", "fd76:7365:7276:6572::/64", "via", HOST[1]];
+    scene.outside.program("ip").args(&route).run().ok();
+    At::Host.reaches("tcp", "fd76:7365:7276:6572::6a", 7002, "other");
+    let word = "ask,tcp,fd76:7365:7276:6572::6a,7002";
+    outside.run(&[word]).expect(word, NO_ANSWER);
     for word in
         ["bind,tcp,127.0.106.1,7003", "bind,tcp,127.9.9.9,7003", "bind,tcp,fd76:7365:7276:6572::6a,7003"]
     {

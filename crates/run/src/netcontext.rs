@@ -172,7 +172,7 @@ fn lock(layout: &Layout) -> Result<Lock, Failure> {
 /// A new context without a guest, with the caller in it. `None` for `nid`: any free number.
 ///
 /// # Errors
-/// The number is in use ([`is_taken`] tells), or the kernel refuses; what was done is taken back.
+/// The number is in use, or the kernel refuses; what was done is taken back.
 pub fn create(
     layout: &Layout,
     nid: Option<Nid>,
@@ -204,9 +204,20 @@ pub fn create(
     }
 }
 
-/// Whether a context of this number exists, or is being made.
-pub fn is_taken(layout: &Layout, nid: Nid) -> bool {
-    virtnet::read(layout, nid).is_some()
+/// Before a guest gets this number: no other guest and no program of the host may be in a context that has it.
+///
+/// # Errors
+/// It is in use.
+pub fn refuse_foreign(layout: &Layout, nid: Nid, group: &Path) -> Result<(), Failure> {
+    match find(layout, nid)? {
+        Some(other) if other.group.name() != group && other.group.populated()? => {
+            Err(Failure::new(format!("network context {nid} is in use by {}", other.group.name().display()))
+                .hint(
+                    "give the guest another number in its file ncontext, or end what ncontext --list shows",
+                ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes the caller out of every network context.
@@ -381,11 +392,8 @@ const LO: u32 = 1;
 /// # Errors
 /// The kernel refuses.
 pub fn add_loopback(rules: &Rules) -> Result<(), Failure> {
-    let address = NewAddress {
-        scope: 254,
-        no_duplicate_detection: true,
-        ..NewAddress::new(LO, rules.lback6.into(), 128)
-    };
+    let address =
+        NewAddress { scope: 254, deprecated: true, ..NewAddress::new(LO, rules.lback6.into(), 128) };
     match Netlink::open().and_then(|mut netlink| netlink.add_address(&address)) {
         Err(fault)
             if ![libc::EEXIST, libc::EOPNOTSUPP, libc::EAFNOSUPPORT, libc::EACCES]

@@ -20,7 +20,7 @@ use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::{adopt, hostview, network, start, virtualtree};
+use crate::{adopt, hostview, network, start, virtnet, virtualtree};
 
 /// What became of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,7 +356,11 @@ pub fn remove_leftovers(layout: &Layout, plan: &Plan) -> Result<(), Failure> {
 fn remove_unrecorded(layout: &Layout, path: &str) -> Result<bool, Failure> {
     let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
     let group = hierarchies.group(path);
-    if !group.exists() || record::all(layout).iter().any(|record| record.group == path) {
+    if record::all(layout).iter().any(|record| record.group == path) {
+        return Ok(false);
+    }
+    virtnet::remove_of_group(layout, Path::new(path))?;
+    if !group.exists() {
         return Ok(false);
     }
     let processes = group.processes().doing(|| format!("look into the control group {path}"))?;

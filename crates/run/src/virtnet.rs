@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vserver_kernel::bpf::network::Rules;
 use vserver_model::address::Netmask;
@@ -88,6 +88,15 @@ pub fn numbers(layout: &Layout) -> Vec<Nid> {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// Removes the files of whatever context has this cgroup.
+///
+/// # Errors
+/// `/run` cannot be written.
+pub fn remove_of_group(layout: &Layout, group: &Path) -> Result<(), Failure> {
+    let own = |nid: &Nid| read(layout, *nid).is_some_and(|published| published.group == group);
+    numbers(layout).into_iter().filter(own).try_for_each(|nid| remove(layout, nid))
 }
 
 /// Removes the files of a context. May be called again.

@@ -345,17 +345,6 @@ fn packet_info(words: &[&str]) -> Answer {
     Ok(String::from_utf8_lossy(&reply).into_owned())
 }
 
-/// `sticky,SOURCE,IP,PORT`: the same with the source as an option of the socket (`IPV6_PKTINFO`).
-fn sticky_source(words: &[&str]) -> Answer {
-    let (source, ip): (Ipv6Addr, IpAddr) = (words[0].parse().expect("IPv6"), words[1].parse().expect("IP"));
-    let port: u16 = words[2].parse().expect("port");
-    let fd = socket(INET6, DGRAM, 17)?;
-    option_bytes(fd, 41, 50, &[&source.octets()[..], &[0; 4]].concat())?;
-    send_to(fd, b"?", 0, ip, port)?;
-    let (reply, _, _) = receive_from(fd)?;
-    Ok(String::from_utf8_lossy(&reply).into_owned())
-}
-
 /// sendmsg(2) with one piece of data and control messages.
 fn send_message(fd: i64, to: Option<&[u8]>, data: &[u8], control: &[u8]) -> Result<(), i32> {
     let piece = [data.as_ptr() as u64, data.len() as u64];
@@ -680,7 +669,6 @@ fn answer(word: &str) -> Answer {
         "connect" => connect_only(rest),
         "socket" => socket_only(rest),
         "pktinfo" => packet_info(rest),
-        "sticky" => sticky_source(rest),
         "spoof" => spoof(rest),
         "echo" => echo(rest),
         "packet" => packet_socket(rest),

@@ -185,6 +185,9 @@ impl Host {
                 broadcast: wanted.broadcast,
                 label: wanted.label.as_deref(),
                 scope: wanted.scope,
+                // The host takes the newest IPv6 address of a network for its own connections, unless it is
+                // deprecated; guests' sockets get theirs from the network context.
+                deprecated: wanted.address.ip.is_ipv6(),
                 ..NewAddress::new(link.index, wanted.address.ip, wanted.address.effective_prefix())
             };
             match self.netlink.add_address(&new) {

@@ -8,6 +8,7 @@ use vserver_plan::NetContext;
 use vserver_plan::network::{Furnishing, HostAddress, Stack};
 
 use crate::failure::{Doing, Failure};
+use crate::netcontext;
 use crate::network::namespace::{self, Place};
 use crate::network::{Part, context, interfaces, take_down, take_down_in};
 use crate::site::Site;
@@ -99,6 +100,7 @@ pub fn confine(
     let groups = site.group.as_ref().ok_or_else(|| Failure::new("the guest has no control group yet"))?;
     let (group, bpffs) = (groups.outer.clone(), site.bpffs.clone());
     let namespace = site.netns.as_ref().map(AsFd::as_fd);
+    netcontext::refuse_foreign(site.layout, context.nid, group.name())?;
     context::confine(site.layout, &group, bpffs.as_deref(), context, namespace, say)?;
     let (layout, nid) = (site.layout.clone(), context.nid);
     undo.did(format!("network context {nid}"), move || context::release(&layout, &group, nid));

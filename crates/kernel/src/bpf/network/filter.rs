@@ -13,6 +13,9 @@ use crate::bpf::asm::{Alu, If, Label, Reg, Size};
 const IP: u32 = network([0x08, 0x00, 0, 0]);
 const IPV6: u32 = network([0x86, 0xdd, 0, 0]);
 
+/// The number of `lo`, in every network namespace.
+const LO: u32 = 1;
+
 /// Which address of a packet.
 #[derive(Clone, Copy)]
 enum Side {
@@ -133,7 +136,17 @@ fn check(code: &mut Code, side: Side, allow: Label) {
         Side::Destination => 24,
     };
     let not_first = code.asm.label();
-    code.key_6(Reg::R9, at_6).unless_equal((Reg::Frame, KEY_ADDRESS), (CONFIG, at::FIRST_6), not_first);
+    code.key_6(Reg::R9, at_6);
+    if matches!(side, Side::Destination) {
+        // Unlike 127.0.0.0/8 the kernel takes them from the wire, too.
+        let elsewhere = code.asm.label();
+        code.unless_loopback_name((Reg::Frame, KEY_ADDRESS), elsewhere);
+        code.asm
+            .load_word(Reg::R1, CONTEXT, skb::IFINDEX)
+            .jump_if_32(If::NotEqual, Reg::R1, LO, deny)
+            .place(elsewhere);
+    }
+    code.unless_equal((Reg::Frame, KEY_ADDRESS), (CONFIG, at::FIRST_6), not_first);
     code.asm.jump(allow).place(not_first);
     code.unless_flag(flag::LBACK_ALLOW, native).unless_zero(Reg::Frame, KEY_ADDRESS, 3, native);
     code.asm

@@ -55,14 +55,37 @@ impl Code {
         self
     }
 
-    /// Goes on after this if the four words are `::1` and are to be `lback6`. R0 is lost.
+    /// Goes on after this if the four words are `::1` or the real name of the guest's own, and are to be `lback6`. R0
+    /// and R1 are lost.
+    ///
+    /// The real names of all other loopbacks are refused, as those in 127.0.0.0/8 are.
     pub fn really_6(&mut self, place: (Reg, i16), ways: Ways) -> &mut Self {
-        let remapped = self.asm.label();
+        let (remapped, no_name) = (self.asm.label(), self.asm.label());
+        self.unless_loopback_name(place, no_name);
+        self.unless_flag(flag::LBACK_REMAP, ways.refused);
+        self.unless_equal(place, (CONFIG, at::LBACK_6), ways.refused);
+        self.asm.jump(remapped).place(no_name);
         self.unless_zero(place.0, place.1, 3, ways.no);
         self.asm.load_word(Reg::R0, place.0, place.1 + 12).jump_if_32(If::NotEqual, Reg::R0, ONE, ways.no);
         self.if_flag(flag::LBACK_REMAP, remapped);
         self.if_flag(flag::LBACK_ALLOW, ways.real);
         self.asm.jump(ways.refused).place(remapped);
+        self
+    }
+
+    /// Goes on after this if the four words are in [`LBACK6_NETWORK`](super::LBACK6_NETWORK). R0 is lost.
+    pub fn unless_loopback_name(&mut self, place: (Reg, i16), no: Label) -> &mut Self {
+        let network6 = super::LBACK6_NETWORK.0.octets();
+        for word in 0..2 {
+            let from = 4 * usize::from(word == 1);
+            let bytes = [network6[from], network6[from + 1], network6[from + 2], network6[from + 3]];
+            self.asm.load_word(Reg::R0, place.0, place.1 + 4 * word).jump_if_32(
+                If::NotEqual,
+                Reg::R0,
+                network(bytes),
+                no,
+            );
+        }
         self
     }
 
