@@ -12,7 +12,7 @@ pub fn specs() -> Vec<Spec> {
         return Vec::new();
     }
     vec![
-        Spec::new("netcontexts_chbind", chbind).once().pending("only IPv4 binds are confined yet"),
+        Spec::new("netcontexts_chbind", chbind).once(),
         Spec::new("netcontexts_chain_of_tools", chain_of_tools).once(),
         Spec::new("netcontexts_joined_and_left", joined_and_left).once(),
         Spec::new("netcontexts_in_the_background", in_the_background).once(),
