@@ -6,6 +6,7 @@
 mod exec;
 mod inside;
 mod memory;
+mod network;
 mod scale;
 mod start;
 
@@ -15,8 +16,16 @@ use vserver_bench::{Bench, Layout, Setting, contestant, floor, space};
 use vserver_e2e::space::MountPoints;
 
 /// Every benchmark.
-const ALL: &[Bench] =
-    &[start::ONCE, start::IDLE, start::STOP, exec::BENCH, memory::BENCH, scale::BENCH, inside::BENCH];
+const ALL: &[Bench] = &[
+    start::ONCE,
+    start::IDLE,
+    start::STOP,
+    exec::BENCH,
+    memory::BENCH,
+    scale::BENCH,
+    inside::BENCH,
+    network::BENCH,
+];
 
 struct Words {
     rounds: usize,
