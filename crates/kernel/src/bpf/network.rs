@@ -114,7 +114,7 @@ use program_type::{CGROUP_SKB, CGROUP_SOCK, CLASSIFIER, SK_LOOKUP, SOCK_ADDR, SO
 
 /// What is attached to each guest's cgroup, with the attach types of `enum bpf_attach_type`. The first one is what a
 /// confined group is known by.
-const HOOKS: [Hook; 16] = [
+const HOOKS: [Hook; 15] = [
     hook("vs_bind4", SOCK_ADDR, 8, bind::bind4),
     hook("vs_bind6", SOCK_ADDR, 9, bind::bind6),
     hook("vs_connect4", SOCK_ADDR, 10, connect::connect4),
@@ -130,8 +130,11 @@ const HOOKS: [Hook; 16] = [
     hook("vs_create", CGROUP_SOCK, 2, create::create),
     hook("vs_listen", SOCK_OPS, 3, listen::listen),
     hook("vs_ingress", CGROUP_SKB, 0, filter::ingress),
-    hook("vs_egress", CGROUP_SKB, 1, filter::egress),
 ];
+
+/// What is attached besides to groups that may use raw sockets; it costs every packet something. Once there it stays, as
+/// sockets do.
+const RAW_HOOK: Hook = hook("vs_egress", CGROUP_SKB, 1, filter::egress);
 
 /// `BPF_SK_LOOKUP`
 const SK_LOOKUP_ATTACH: u32 = 36;
@@ -150,6 +153,8 @@ pub struct Network {
     maps: Maps,
     /// As [`HOOKS`].
     programs: Vec<OwnedFd>,
+    /// As [`RAW_HOOK`].
+    raw: OwnedFd,
     /// As [`STEERING`], where the kernel has it.
     steering: Vec<Option<OwnedFd>>,
     missing: Vec<Missing>,
@@ -199,7 +204,13 @@ impl Network {
         Ok(loaded)
     }
 
-    fn new(abilities: Abilities, maps: Maps, programs: Vec<OwnedFd>, steering: Vec<Option<OwnedFd>>) -> Self {
+    fn new(
+        abilities: Abilities,
+        maps: Maps,
+        programs: Vec<OwnedFd>,
+        raw: OwnedFd,
+        steering: Vec<Option<OwnedFd>>,
+    ) -> Self {
         let missing = [
             (!abilities.set_retval, Missing::Reasons),
             (abilities.ipv6_only.is_none(), Missing::Types),
@@ -207,15 +218,16 @@ impl Network {
             (steering[1].is_none(), Missing::Classifiers),
         ];
         let missing = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
-        Self { maps, programs, steering, missing, pins: None }
+        Self { maps, programs, raw, steering, missing, pins: None }
     }
 
     fn pinned(pins: &Path, abilities: Abilities) -> Result<Self> {
         let maps = Maps::open(pins)?;
         let get = |hook: &Hook| sys::bpf_object_get(&pins.join(hook.name));
         let programs = HOOKS.iter().map(get).collect::<Result<_>>()?;
+        let raw = get(&RAW_HOOK)?;
         let steering = STEERING.iter().map(|hook| get(hook).ok()).collect();
-        Ok(Self { pins: Some(pins.to_owned()), ..Self::new(abilities, maps, programs, steering) })
+        Ok(Self { pins: Some(pins.to_owned()), ..Self::new(abilities, maps, programs, raw, steering) })
     }
 
     fn load(abilities: Abilities) -> Result<Self> {
@@ -233,8 +245,9 @@ impl Network {
         for map in maps.iter() {
             sys::bpf_program_hold(programs[0].as_fd(), map)?;
         }
+        let raw = load(&RAW_HOOK)?;
         let steering = STEERING.iter().map(|hook| load(hook).ok()).collect();
-        Ok(Self::new(abilities, maps, programs, steering))
+        Ok(Self::new(abilities, maps, programs, raw, steering))
     }
 
     /// All or nothing: pinned in a directory of another name first.
@@ -262,6 +275,7 @@ impl Network {
         for (hook, program) in HOOKS.iter().zip(&self.programs) {
             sys::bpf_object_pin(program.as_fd(), &new.join(hook.name))?;
         }
+        sys::bpf_object_pin(self.raw.as_fd(), &new.join(RAW_HOOK.name))?;
         for (hook, program) in STEERING.iter().zip(&self.steering) {
             if let Some(program) = program {
                 sys::bpf_object_pin(program.as_fd(), &new.join(hook.name))?;
@@ -286,7 +300,8 @@ impl Network {
         }
         let guest = Guest::of(cgroup, &self.maps)?;
         let mut attached = Vec::new();
-        let done = HOOKS.iter().zip(&self.programs).try_for_each(|(hook, program)| {
+        let raw = rules.raw.then_some((&RAW_HOOK, &self.raw));
+        let done = HOOKS.iter().zip(&self.programs).chain(raw).try_for_each(|(hook, program)| {
             let attach = BpfAttach { cgroup, program: program.as_fd(), kind: hook.kind };
             sys::bpf_attach(attach)?;
             attached.push(attach);
@@ -311,6 +326,9 @@ impl Network {
             .ok_or_else(|| Fault::from_errno("change", described(cgroup), libc::ENOENT))?;
         let guest = Guest::of(cgroup, &maps)?;
         let before = guest.read()?;
+        if rules.raw && ours(cgroup, &RAW_HOOK)?.is_empty() {
+            sys::bpf_attach(BpfAttach { cgroup, program: self.raw.as_fd(), kind: RAW_HOOK.kind })?;
+        }
         guest.write(before.as_ref(), rules)
     }
 
@@ -327,7 +345,7 @@ impl Network {
         let guest = Guest::of(cgroup, &maps)?;
         let rules = guest.read()?;
         let mut done = Ok(());
-        for hook in &HOOKS {
+        for hook in HOOKS.iter().chain([&RAW_HOOK]) {
             for (_, program) in ours(cgroup, hook)? {
                 let detached =
                     sys::bpf_detach(BpfAttach { cgroup, program: program.as_fd(), kind: hook.kind });
@@ -548,7 +566,7 @@ fn network_of(ip: IpAddr, prefix: u8) -> IpAddr {
 /// The directory's name for the programs that these abilities make.
 fn name_of(abilities: Abilities) -> String {
     let mut bytes = maps::layout();
-    for hook in HOOKS.iter().chain(&STEERING) {
+    for hook in HOOKS.iter().chain([&RAW_HOOK]).chain(&STEERING) {
         bytes.extend(hook.name.bytes());
         bytes.extend((hook.build)(abilities).0.iter().flat_map(|instruction| instruction.to_le_bytes()));
     }

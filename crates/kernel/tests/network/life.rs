@@ -95,7 +95,9 @@ pub fn excluded() {
     let top = scene.top.v2_dir_fd().unwrap().unwrap();
     let group = scene.directory(Who::A);
     let exclusive = exclusive_egress(top.as_fd());
-    let fault = scene.network.confine(group.as_fd(), &rules(Who::A)).unwrap_err();
+    let mut with = rules(Who::A);
+    with.raw = true;
+    let fault = scene.network.confine(group.as_fd(), &with).unwrap_err();
     assert!(fault.is(libc::EPERM), "{fault}");
     assert_eq!(scene.network.rules_of(group.as_fd()).unwrap(), None);
     scene.be(Who::A, || {

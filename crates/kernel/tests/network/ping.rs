@@ -62,6 +62,11 @@ pub fn ping() {
         SocketAddr::try_from(from.unwrap()).unwrap().ip().to_string()
     };
     for kind in [SocketType::DGRAM, SocketType::RAW] {
+        if kind == SocketType::RAW {
+            let mut rules = rules(Who::A);
+            rules.raw = true;
+            scene.change(Who::A, &rules);
+        }
         for (to, from) in [(OUTSIDE4, A4[0]), (OUTSIDE4_2, A4[1])] {
             scene.be(Who::A, || {
                 assert_eq!(answers(&socket(to, kind), to), Some(to.parse().unwrap()), "{to} {kind:?}");
@@ -88,10 +93,12 @@ pub fn ping() {
     }
 }
 
-/// Without the program on the device such a packet does not go out; from an address of the guest's it does.
+/// Without the program on the device a raw socket's packet does not go out; from an address of the guest's it does.
 pub fn without_program() {
     let scene = Scene::without_guests();
-    scene.confine(Who::A, &rules(Who::A));
+    let mut rules = rules(Who::A);
+    rules.raw = true;
+    scene.confine(Who::A, &rules);
     crate::scene::ip("link delete eth0");
     crate::scene::ip("link add eth0 type veth peer name eth1");
     crate::scene::ip("link set eth0 up");

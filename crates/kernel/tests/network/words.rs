@@ -207,15 +207,20 @@ pub fn protocols() {
         assert_eq!(make(V4, SocketType::RAW, Some(raw)), libc::EPERM);
     }
     assert_eq!(make(V6, SocketType::RAW, Some(ipproto::ICMPV6)), libc::EPERM);
+    std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
+    assert_eq!(make(V4, SocketType::DGRAM, Some(ipproto::ICMP)), libc::EPERM);
+    assert_eq!(make(V6, SocketType::DGRAM, Some(ipproto::ICMPV6)), libc::EPERM);
     rules.raw_icmp = true;
     scene.change(Who::A, &rules);
-    assert_eq!(make(V4, SocketType::RAW, Some(ipproto::ICMP)), 0);
-    assert_eq!(make(V6, SocketType::RAW, Some(ipproto::ICMPV6)), 0);
-    assert_eq!(make(V4, SocketType::RAW, Some(ipproto::RAW)), libc::EPERM);
-    assert_eq!(make(V4, SocketType::RAW, Some(ipproto::TCP)), libc::EPERM);
+    assert_eq!(make(V4, SocketType::DGRAM, Some(ipproto::ICMP)), 0);
+    assert_eq!(make(V6, SocketType::DGRAM, Some(ipproto::ICMPV6)), 0);
+    assert_eq!(make(V4, SocketType::RAW, Some(ipproto::ICMP)), libc::EPERM);
     rules.raw = true;
     scene.change(Who::A, &rules);
-    assert_eq!(make(V4, SocketType::RAW, Some(ipproto::RAW)), 0);
+    for raw in [ipproto::ICMP, ipproto::RAW, ipproto::TCP] {
+        assert_eq!(make(V4, SocketType::RAW, Some(raw)), 0);
+    }
+    assert_eq!(make(V6, SocketType::RAW, Some(ipproto::ICMPV6)), 0);
 }
 
 /// A raw socket sends from the guest's addresses alone, also when it writes the header itself, and hears nothing that
@@ -223,8 +228,10 @@ pub fn protocols() {
 pub fn raw() {
     let scene = Scene::without_guests();
     let mut rules = rules(Who::A);
-    rules.raw = true;
     scene.confine(Who::A, &rules);
+    // Granted later: the filter comes with it.
+    rules.raw = true;
+    scene.change(Who::A, &rules);
     let socket = scene.be(Who::A, || {
         socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW)).unwrap()
     });
