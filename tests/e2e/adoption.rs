@@ -14,6 +14,8 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("death_replaced_guard_answers_for_the_end", replaced_guard_answers),
         Spec::new("death_lost_record_is_made_again", lost_record),
         Spec::new("death_lost_record_and_configuration", lost_configuration),
+        Spec::new("death_of_other_state_files", state_files),
+        Spec::new("death_by_clock_jumps", clock_jumps),
     ]
 }
 
@@ -217,4 +219,77 @@ fn lost_configuration(mode: Mode) {
     assert!(!guest.is_running());
     guest.start();
     guest.stop();
+}
+
+/// What is put in the place of a file.
+type Loss<'a> = (&'a str, &'a dyn Fn(&Path));
+
+/// Every file of ours in `/run` but the record, lost in every way: the guest runs on, start puts back what is needed,
+/// and stop leaves nothing of it.
+fn state_files(mode: Mode) {
+    let guest = Guest::busybox("test", mode).make();
+    let files = [
+        "/run/vservers/test",
+        "/run/vservers.rev/105",
+        "/run/vserver/virtual/105/info",
+        "/run/vserver/virtual/105/status",
+        "/run/vservers/.state/test/console",
+    ];
+    fs::create_dir_all("/tmp/t/other").expect("ours");
+    fs::write("/tmp/t/precious", "precious").expect("ours");
+    let losses: [Loss; 6] = [
+        ("removed", &|_| {}),
+        ("empty", &|path| fs::write(path, "").expect("ours")),
+        ("garbage", &|path| fs::write(path, b"\xff\0\n99999999999999999999\n").expect("ours")),
+        ("a link", &|path| std::os::unix::fs::symlink("/tmp/t/precious", path).expect("ours")),
+        ("a link to itself", &|path| std::os::unix::fs::symlink(path, path).expect("ours")),
+        ("a fifo", &|path| {
+            host("mkfifo", &[path]).ok();
+        }),
+    ];
+    // Every file meets half of the losses; in the other mode, the other half.
+    let turn = usize::from(mode == Mode::Classic);
+    for (number, file) in files.map(Path::new).into_iter().enumerate() {
+        for (what, put) in losses.iter().skip((number + turn) % 2).step_by(2) {
+            eprintln!("-- {}: {what}", file.display());
+            guest.start();
+            let init = pid(&guest, "init");
+            drop(fs::remove_file(file));
+            put(file);
+            for words in [&["running"][..], &["exec", "true"], &["status"]] {
+                guest.vserver(words).ok();
+            }
+            vserver_e2e::command::tool("vserver-stat", &[] as &[&str]).ok();
+            guest.vserver(&["start"]).ok();
+            assert_eq!(pid(&guest, "init"), init);
+            if !file.ends_with("console") {
+                // A log that is no log any more goes on as whatever stands there, or not at all.
+                let again = fs::symlink_metadata(file).expect("put back");
+                assert!(again.is_file() || file.ends_with("105"), "{} is still {what}", file.display());
+            }
+            guest.stop();
+            assert!(fs::symlink_metadata(file).is_err(), "{} is left", file.display());
+            assert_eq!(fs::read_to_string("/tmp/t/precious").expect("ours"), "precious");
+        }
+    }
+}
+
+/// The time of day is nothing that a guest's life hangs on.
+fn clock_jumps(mode: Mode) {
+    let guest = Guest::busybox("test", mode).make();
+    guest.start();
+    let init = pid(&guest, "init");
+    let now = record(&guest)["started"].as_u64().expect("a number");
+    for started in [0, 1, now + 1_000_000, now - 1_000_000, u64::from(u32::MAX) + 5, u64::MAX] {
+        let mut changed = record(&guest);
+        changed["started"] = started.into();
+        fs::write(state(&guest, "record"), changed.to_string()).expect("ours");
+        for words in [&["running"][..], &["exec", "true"], &["status"], &["status", "--json"], &["start"]] {
+            guest.vserver(words).ok();
+        }
+        vserver_e2e::command::tool("vserver-stat", &[] as &[&str]).ok();
+        assert_eq!(pid(&guest, "init"), init);
+    }
+    guest.stop();
+    assert!(!state(&guest, "").exists());
 }

@@ -120,11 +120,19 @@ impl Pidfd {
         if !self.wait_end(timeout)? {
             return Ok(None);
         }
-        match waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-            Ok(Some(status)) => Ok(Some(status_of(&status))),
-            // Ended, but somebody traces it and has not let go: it is over for us.
-            Ok(None) | Err(rustix::io::Errno::CHILD) => Ok(Some(WaitStatus::Unknown)),
-            Err(errno) => Err(Fault::new("waitid(2)", "a pidfd", errno)),
+        // A process that somebody traces can be collected a moment later than it has ended: when its tracer has seen
+        // the end. Uncollected, it would keep the init of its PID namespace from ending.
+        let patience = std::time::Instant::now() + Duration::from_secs(2);
+        loop {
+            match waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                Ok(Some(status)) => return Ok(Some(status_of(&status))),
+                Ok(None) if std::time::Instant::now() < patience => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                // The tracer does not let go: it is over for us.
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(Some(WaitStatus::Unknown)),
+                Err(errno) => return Err(Fault::new("waitid(2)", "a pidfd", errno)),
+            }
         }
     }
 }

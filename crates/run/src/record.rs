@@ -233,6 +233,7 @@ impl Record {
         if ours {
             remove_if_there(&self.run_file)?;
         }
+        remove_if_there(&beside(&self.run_file))?;
         remove_state(layout, &self.name)
     }
 }
@@ -298,7 +299,9 @@ pub fn remove_unreadable(layout: &Layout, name: &GuestName) -> Result<(), Failur
             virtualtree::remove(layout, xid)?;
         }
     }
-    remove_if_there(&layout.run_file_of(name))?;
+    let run_file = layout.run_file_of(name);
+    remove_if_there(&run_file)?;
+    remove_if_there(&beside(&run_file))?;
     remove_state(layout, name)
 }
 
@@ -318,10 +321,16 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Writes a file so that a reader sees the old content or the new one, never a part.
-pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Where a file is written before it gets its place.
+fn beside(path: &Path) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
+    beside.into()
+}
+
+/// Writes a file so that a reader sees the old content or the new one, never a part.
+pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let beside = beside(path);
     let write = || -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
         file.write_all(bytes)?;

@@ -134,8 +134,9 @@ pub fn start(
 
 /// What the guest has lost meanwhile is put right.
 fn already_running(layout: &Layout, record: Record, say: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
-    record.write(layout)?;
-    virtualtree::write(layout, &record)?;
+    if let Err(failure) = record.write(layout).and_then(|()| virtualtree::write(layout, &record)) {
+        say(&format!("warning: {}", in_one_line(&failure)));
+    }
     Ok(Outcome::AlreadyRunning(Box::new(adopt::with_guard(layout, record, say))))
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use vserver_model::{Layout, Xid};
 
 use crate::failure::{Doing, Failure};
-use crate::record::{Record, make_directory};
+use crate::record::{Record, make_directory, write_beside};
 
 /// Files of one guest.
 const FILES: [&str; 2] = ["info", "status"];
@@ -25,8 +25,7 @@ pub fn write(layout: &Layout, record: &Record) -> Result<(), Failure> {
         record.flags, record.rights.capabilities.0, 0, 0
     );
     for (name, text) in FILES.iter().zip([info, status]) {
-        let path = directory.join(name);
-        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+        write_beside(&directory.join(name), text.as_bytes())?;
     }
     Ok(())
 }
@@ -37,10 +36,8 @@ pub fn write(layout: &Layout, record: &Record) -> Result<(), Failure> {
 /// `/run` cannot be written.
 pub fn remove(layout: &Layout, xid: Xid) -> Result<(), Failure> {
     let directory = layout.virtual_of(xid);
-    for name in FILES {
-        gone(fs::remove_file(directory.join(name)), &directory)?;
-    }
-    gone(fs::remove_dir(&directory), &directory)
+    // With what a write that was killed has left beside a file.
+    gone(fs::remove_dir_all(&directory), &directory)
 }
 
 fn gone(result: std::io::Result<()>, directory: &Path) -> Result<(), Failure> {
