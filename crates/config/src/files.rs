@@ -4,6 +4,7 @@
 //! fifo or trusts a size. They are named as in the configuration reference: *scalar* (first line), *lines* (trimmed,
 //! with comments), *array* (every non-empty line as it is), *whole* (all bytes), *present* (only existence counts).
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
@@ -44,9 +45,62 @@ impl Wrong {
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     pub findings: Vec<Finding>,
+    /// The directories seen so far and their names: most items of most guests are not there, and one list of a
+    /// directory says so of all of them.
+    listed: HashMap<PathBuf, Listing>,
+}
+
+/// What is known of a directory.
+#[derive(Debug)]
+enum Listing {
+    /// There is none, or something else.
+    Absent,
+    /// These are in it.
+    Names(HashSet<OsString>),
+    /// Too large, or it cannot be listed: ask for each.
+    Unknown,
+}
+
+/// A directory with more entries than this is not worth a list.
+const WORTH_LISTING: usize = 256;
+
+impl Listing {
+    fn of(dir: &Path) -> Self {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Self::Absent;
+            }
+            Err(_) => return Self::Unknown,
+        };
+        let mut names = HashSet::new();
+        for entry in entries.take(WORTH_LISTING + 1) {
+            let Ok(entry) = entry else { return Self::Unknown };
+            names.insert(entry.file_name());
+        }
+        if names.len() > WORTH_LISTING { Self::Unknown } else { Self::Names(names) }
+    }
 }
 
 impl Files {
+    /// Whether nothing of this name is there, not even a dangling link.
+    fn is_absent(&mut self, path: &Path) -> bool {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return false };
+        if !self.listed.contains_key(dir) {
+            self.listed.insert(dir.to_owned(), Listing::of(dir));
+        }
+        match self.listed.get(dir) {
+            Some(Listing::Absent) => true,
+            Some(Listing::Names(names)) => !names.contains(name),
+            Some(Listing::Unknown) | None => false,
+        }
+    }
+
+    /// The first of several paths that exists (a dangling link does not).
+    pub(crate) fn first_existing<'p>(&mut self, paths: &'p [PathBuf]) -> Option<&'p PathBuf> {
+        paths.iter().find(|path| !self.is_absent(path) && path.exists())
+    }
+
     pub(crate) fn found(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
@@ -60,6 +114,9 @@ impl Files {
 
     /// *Present*: whether the file (or directory) is there, a link's target too.
     pub(crate) fn present(&mut self, path: &Path) -> Option<Sourced<()>> {
+        if self.is_absent(path) {
+            return None;
+        }
         match fs::metadata(path) {
             Ok(_) => Some(Sourced::new((), path, 1)),
             Err(error) => {
@@ -71,6 +128,9 @@ impl Files {
 
     /// *Whole*: all bytes of a regular file. `None`: absent, or reported.
     pub(crate) fn whole(&mut self, path: &Path) -> Option<Vec<u8>> {
+        if self.is_absent(path) {
+            return None;
+        }
         match open_regular(path) {
             Ok(content) => Some(content),
             Err(Refused::Io(error)) => {
@@ -119,7 +179,7 @@ impl Files {
 
     /// *Scalar* in the first of several files that exists, even if that one is empty.
     pub(crate) fn first_scalar(&mut self, paths: &[PathBuf]) -> Option<Sourced<OsString>> {
-        let path = first_existing(paths)?;
+        let path = self.first_existing(paths)?;
         self.scalar(path)
     }
 
@@ -177,6 +237,9 @@ impl Files {
 
     /// The names in a directory in byte order, all of them.
     pub(crate) fn all_names(&mut self, dir: &Path) -> Vec<OsString> {
+        if self.is_absent(dir) {
+            return Vec::new();
+        }
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) => {
@@ -212,6 +275,9 @@ impl Files {
     ///
     /// `None`: absent, reported, or (for [`LinkOr::Directory`] the path itself) not a link.
     pub(crate) fn link(&mut self, path: &Path, otherwise: LinkOr) -> Option<Sourced<PathBuf>> {
+        if self.is_absent(path) {
+            return None;
+        }
         match fs::read_link(path) {
             Ok(target) => Some(Sourced::new(absolute(path, &target), path, 1)),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => match otherwise {
@@ -270,11 +336,6 @@ fn absolute(link: &Path, target: &Path) -> PathBuf {
         }
     }
     at
-}
-
-/// The first of several paths that exists (a dangling link does not).
-pub(crate) fn first_existing(paths: &[PathBuf]) -> Option<&PathBuf> {
-    paths.iter().find(|path| path.exists())
 }
 
 /// An error's reason in words, without the number that the standard library adds.

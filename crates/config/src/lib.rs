@@ -28,6 +28,6 @@ pub use finding::{Finding, Kind, Severity};
 pub use guest::*;
 pub use names::{NoSuchGuest, Resolved, depends, list, list_all, marks, resolve};
 pub use not_yet::{NotYet, not_yet_honoured, not_yet_line};
-pub use read::{Reading, read};
+pub use read::{Reading, read, scripts};
 pub use visible::VisibleList;
 pub use write::{WriteError, write, write_item, write_lines, write_link, write_marker, write_whole};

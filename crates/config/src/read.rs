@@ -83,6 +83,11 @@ pub fn read(layout: &Layout, dir: &Path) -> Reading {
     Reading { guest, findings }
 }
 
+/// The hook scripts of a guest alone, as [`read`] finds them.
+pub fn scripts(layout: &Layout, dir: &Path) -> crate::guest::Scripts {
+    hooks::find(&mut Files::default(), dir, &layout.defaults)
+}
+
 /// What is wrong with the files in `.defaults`, of whichever guest.
 pub(crate) fn walk_defaults(layout: &Layout) -> Vec<Finding> {
     let mut reader = Reader { files: Files::default(), layout, dir: &layout.defaults };
@@ -389,7 +394,7 @@ impl Reader<'_> {
 
     fn cleanup_skip(&mut self) -> Vec<Sourced<PathBuf>> {
         let paths = [self.cfg("namespace-cleanup-skip"), self.def("namespace-cleanup-skip")];
-        let Some(path) = crate::files::first_existing(&paths) else { return Vec::new() };
+        let Some(path) = self.files.first_existing(&paths) else { return Vec::new() };
         let items = self.files.array(path).unwrap_or_default();
         items.into_iter().map(|item| item.map(PathBuf::from)).collect()
     }
@@ -477,7 +482,7 @@ impl Reader<'_> {
 
     fn mtab(&mut self) -> Vec<u8> {
         let paths = [self.cfg("apps/init/mtab"), self.def("init/mtab")];
-        let own = crate::files::first_existing(&paths).and_then(|path| self.files.whole(path));
+        let own = self.files.first_existing(&paths).and_then(|path| self.files.whole(path));
         own.unwrap_or_else(|| Shipped::Mtab.content(self.layout))
     }
 

@@ -10,7 +10,7 @@ use vserver_model::{GuestName, Sourced};
 use super::Reader;
 use crate::content;
 use crate::defaults::Shipped;
-use crate::files::{LinkOr, Wrong, first_existing};
+use crate::files::{LinkOr, Wrong};
 use crate::finding::{Finding, Kind};
 use crate::guest::{Init, Vshelper};
 
@@ -125,7 +125,7 @@ impl Reader<'_> {
 
     fn environment(&mut self) -> (Vec<(OsString, OsString)>, Option<PathBuf>) {
         let paths = [self.cfg("apps/init/environment"), self.def("apps/init/environment")];
-        if let Some(path) = first_existing(&paths)
+        if let Some(path) = self.files.first_existing(&paths)
             && let Some(content) = self.files.whole(path)
         {
             return (content::variables(path, &content, &mut self.files.findings), Some(path.clone()));
