@@ -370,18 +370,26 @@ impl Group {
 
     /// Moves a process with all its threads here, in every hierarchy; 0 is the calling process.
     ///
-    /// The first of these writes takes milliseconds (the kernel waits for a grace period), the others little. `EBUSY` on
-    /// version 2: the group has controllers enabled for groups below. `ENOSPC`: an empty cpuset. `ESRCH`: it has ended.
+    /// The first of these writes takes milliseconds (the kernel waits for a grace period), the others little: a process
+    /// that can go by itself takes [`doors`](Self::doors). `EBUSY` on version 2: the group has controllers enabled for
+    /// groups below. `ENOSPC`: an empty cpuset. `ESRCH`: it has ended.
     pub fn attach(&self, pid: i32) -> Result<()> {
         self.hierarchies.iter().try_for_each(|hierarchy| self.attach_in(hierarchy, pid))
     }
 
-    /// The same for a process that was [cloned into](crate::sys::CloneArgs::into_cgroup) the version 2 group already.
-    pub fn attach_v1(&self, pid: i32) -> Result<()> {
-        self.hierarchies
-            .iter()
-            .filter(|hierarchy| !hierarchy.is_v2())
-            .try_for_each(|hierarchy| self.attach_in(hierarchy, pid))
+    /// The way into the version 1 groups for a process that goes there itself, after it was
+    /// [cloned into](crate::sys::CloneArgs::into_cgroup) the version 2 group. Needs the right to write to the groups
+    /// now; who passes the doors needs none.
+    pub fn doors(&self) -> Result<Doors> {
+        let v1 = self.hierarchies.iter().filter(|hierarchy| !hierarchy.is_v2());
+        let open = |hierarchy: &Hierarchy| {
+            let path = self.name.join("tasks");
+            let shown = hierarchy.show(&path).display().to_string();
+            rustix::fs::openat(&hierarchy.root, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .blame_with("open(2)", || shown.clone())
+                .map(|file| (file, shown))
+        };
+        Ok(Doors(v1.map(open).collect::<Result<_>>()?))
     }
 
     fn attach_in(&self, hierarchy: &Hierarchy, pid: i32) -> Result<()> {
@@ -603,6 +611,24 @@ impl Group {
     /// Reads a controller's file.
     pub fn read(&self, file: &str) -> Result<Vec<u8>> {
         self.hierarchy_of(file)?.read(&self.name, file)
+    }
+}
+
+/// Open files through which a process moves itself into the version 1 groups.
+#[derive(Debug)]
+pub struct Doors(Vec<(OwnedFd, String)>);
+
+impl Doors {
+    /// Moves the calling process, which has one thread.
+    ///
+    /// A thread that moves itself by the file `tasks` cannot fork or end meanwhile, so the kernel (5.10 and later) does
+    /// not wait until nobody else does: microseconds, where `cgroup.procs` takes milliseconds.
+    pub fn pass(&self) -> Result<()> {
+        for (tasks, shown) in &self.0 {
+            rustix::io::retry_on_intr(|| rustix::io::write(tasks, b"0"))
+                .blame_with("write(2)", || shown.clone())?;
+        }
+        Ok(())
     }
 }
 

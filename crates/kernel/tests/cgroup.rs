@@ -129,14 +129,23 @@ fn kill_below() {
 fn clone_into() {
     let own = Own::new();
     let dir = own.0.v2_dir_fd().unwrap().unwrap();
+    let doors = own.0.doors().unwrap();
+    let (mut told, tell) = std::io::pipe().unwrap();
     let args = CloneArgs { into_cgroup: Some(dir.as_fd()), namespaces: Namespaces::PID, sibling: false };
     let Forked::Parent { pid, pidfd } = sys::clone3(&args).unwrap() else {
         assert_eq!(std::process::id(), 1);
+        // Whoever holds the doors needs no right to open them.
+        vserver_kernel::caps::set_all(0).unwrap();
+        doors.pass().unwrap();
+        drop(tell);
         std::thread::sleep(Duration::from_secs(1000));
         sys::exit_now(1)
     };
     assert_eq!(own.0.processes().unwrap(), [pid]);
-    own.0.attach_v1(pid).unwrap();
+    drop(tell);
+    std::io::Read::read(&mut told, &mut [0]).unwrap();
+    let inside = vserver_kernel::proc::cgroups(pid).unwrap();
+    assert!(inside.iter().all(|membership| membership.path.ends_with(own.0.name())), "{inside:?}");
     own.0.kill().unwrap();
     assert_eq!(Pidfd::from(pidfd).wait(None).unwrap(), Some(WaitStatus::Signaled(libc::SIGKILL)));
 }

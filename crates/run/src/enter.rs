@@ -253,8 +253,8 @@ impl Place<'_> {
     ) -> Result<std::convert::Infallible, Fault> {
         let own = rustix::process::getpid().as_raw_pid();
         // First the groups: a cgroup namespace would show a path outside its root, and limits would not count.
-        if in_v2 {
-            group.attach_v1(own)?;
+        if in_v2 || group.hierarchies().v2().is_none() {
+            group.doors()?.pass()?;
         } else {
             group.attach(own)?;
         }

@@ -4,8 +4,8 @@
 //!   tool ──fork──▶ guard-to-be ──clone3──▶ first process
 //!    │                  │ pid                 │ waits for "go"
 //!    │◀─────report──────┘                     │
-//!    │ groups, id maps, priorities            │
-//!    │───────────────────────go──────────────▶│ steps inside, rights
+//!    │ id maps, priorities                    │
+//!    │───────────────────────go──────────────▶│ groups, steps inside, rights
 //!    │◀──────────────────────────ready/failed─┤
 //!    │                  │ becomes the guard   │ becomes the guest's program
 //!    │◀──────────────────────exec failed/end of file
@@ -23,7 +23,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
-use vserver_kernel::cgroup::Hierarchies;
+use vserver_kernel::cgroup::{Doors, Hierarchies};
 use vserver_kernel::ns::{self, IdRange, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::pty::Pty;
@@ -160,7 +160,7 @@ pub fn make(
     let id = ProcessId::of(pid)?;
     made(id, guard)?;
     let pidfd = Pidfd::open(pid)?;
-    admit(first, groups, pid)?;
+    admit(first, pid)?;
     File::from(go.1).write_all(b"g").doing(|| "let the guest's first process go".into())?;
     let mut answers = answers.0;
     await_ready(&mut answers, &first.program)?;
@@ -173,9 +173,8 @@ fn told(text: &[u8]) -> Option<Failure> {
     serde_json::from_slice::<Report>(text).ok().map(Failure::from)
 }
 
-/// What only the host may do for the new process: groups, id maps, priorities.
-fn admit(first: &First, groups: &crate::site::Groups, pid: i32) -> Result<(), Failure> {
-    groups.inner.attach(pid).doing(|| "put the guest's first process into its control groups".into())?;
+/// What only the host may do for the new process: id maps, priorities.
+fn admit(first: &First, pid: i32) -> Result<(), Failure> {
     if let Some((outside, count)) = first.user {
         let map = [IdRange { inside: 0, outside, count }];
         ns::write_id_maps(pid, &map, &map).doing(|| "write the guest's id maps".into())?;
@@ -300,7 +299,7 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
         Ok(shadow) => shadow,
         Err(fault) => failed("make a shadow of the host's network", &fault),
     };
-    let forked = match clone_first(first) {
+    let forked = match clone_first(first, site.group.as_ref().and_then(|groups| groups.directory.as_ref())) {
         Ok(forked) => forked,
         Err(fault) => failed("make the guest's namespaces", &fault),
     };
@@ -336,7 +335,7 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
 
 /// The namespaces. The user namespace belongs to the guest's first id, which the kernel charges per-user limits to:
 /// made by root, all guests would share root's.
-fn clone_first(first: &First) -> Result<Forked, Fault> {
+fn clone_first(first: &First, group: Option<&OwnedFd>) -> Result<Forked, Fault> {
     if first.time {
         ns::unshare(Namespaces::TIME)?;
         ns::set_time_offsets(&ns::TimeOffsets::uptime_now(std::time::Duration::ZERO))?;
@@ -361,7 +360,7 @@ fn clone_first(first: &First) -> Result<Forked, Fault> {
         sys::set_resuid(None, Some(id), None)?;
         caps::raise_effective()?;
     }
-    sys::clone3(&CloneArgs { namespaces, into_cgroup: None, sibling: false })
+    sys::clone3(&CloneArgs { namespaces, into_cgroup: group.map(AsFd::as_fd), sibling: false })
 }
 
 /// Into a network namespace that shows this; gives the one that was left, and what keeps pairs of devices in the other.
@@ -498,6 +497,8 @@ fn settle_in(site: &Site<'_>, first: &First, control: Option<&OwnedFd>) -> Resul
     if first.user.is_some() {
         inside::become_root().map_err(setup("become root of the guest"))?;
     }
+    let doors = site.group.as_ref().map(|groups| &groups.doors);
+    doors.map_or(Ok(()), Doors::pass).map_err(setup("enter the guest's control groups"))?;
     inside::own_cgroup_view().map_err(setup("make a cgroup namespace"))?;
     mount::make_slave("/", mount::Recursion::All).map_err(setup("part from the host view's mounts"))?;
     let mut interior = Interior { site, root: None };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use vserver_config::guest::Guest;
 use vserver_kernel::beneath::Root;
-use vserver_kernel::cgroup::Group;
+use vserver_kernel::cgroup::{Doors, Group};
 use vserver_kernel::mount::MountFd;
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::pty::Pty;
@@ -62,6 +62,10 @@ pub struct Groups {
     pub outer: Group,
     /// The root of the guest's cgroup namespace.
     pub inner: Group,
+    /// The version 2 directory of the inner one, which the first process is cloned into; nothing on a host without.
+    pub directory: Option<OwnedFd>,
+    /// The first process's way into the version 1 groups.
+    pub doors: Doors,
 }
 
 /// The host-made `/dev`.

@@ -367,7 +367,9 @@ fn make_group(
             .chown_delegated(id, id)
             .doing(|| format!("give the control group {path}/guest to the guest"))?;
     }
-    site.group = Some(Groups { outer, inner });
+    let open = || format!("open the control group {path}/guest");
+    let (directory, doors) = (inner.v2_dir_fd().doing(open)?, inner.doors().doing(open)?);
+    site.group = Some(Groups { outer, inner, directory, doors });
     Ok(())
 }
 

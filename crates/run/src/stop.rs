@@ -227,14 +227,14 @@ fn ended_within(init: &Pidfd, group: &Group, record: &Record, time: Duration) ->
         return Ok(init.wait_end(Some(time))?);
     }
     let until = std::time::Instant::now() + time;
+    // Nobody tells us of the last but one: looked at again ever more rarely.
+    let mut pause = Duration::from_micros(500);
     loop {
-        if init.wait_end(Some(Duration::from_millis(100)))? {
-            return Ok(true);
-        }
         let only_stub = group.processes()?.iter().all(|&pid| pid == record.init.pid);
-        if only_stub {
+        if only_stub || init.wait_end(Some(pause))? {
             return Ok(true);
         }
+        pause = (pause * 2).min(Duration::from_millis(100));
         if std::time::Instant::now() >= until {
             return Ok(false);
         }
@@ -321,7 +321,7 @@ fn dismiss_guard(guard: ProcessId) -> Result<(), Failure> {
 
 /// Runs scripts of a running or ended guest in its host view (in the host's own mounts when the view is gone).
 fn run_hooks(layout: &Layout, record: &Record, flavour: Flavour) -> Result<(), Failure> {
-    let scripts = vserver_config::read(layout, &record.dir).guest.scripts;
+    let scripts = vserver_config::scripts(layout, &record.dir);
     if !scripts.own.contains_key(&flavour) && !scripts.defaults.contains_key(&flavour) {
         return Ok(());
     }
