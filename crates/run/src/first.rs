@@ -501,7 +501,7 @@ fn settle_in(site: &Site<'_>, first: &First, control: Option<&OwnedFd>) -> Resul
     doors.map_or(Ok(()), Doors::pass).map_err(setup("enter the guest's control groups"))?;
     inside::own_cgroup_view().map_err(setup("make a cgroup namespace"))?;
     mount::make_slave("/", mount::Recursion::All).map_err(setup("part from the host view's mounts"))?;
-    let mut interior = Interior { site, root: None };
+    let mut interior = Interior::new(site);
     for step in &first.inside {
         interior.perform(step).map_err(|fault| Report::new(&step, &fault))?;
     }

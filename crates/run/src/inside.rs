@@ -4,7 +4,7 @@
 //! A failing step is sent to the tool as a value.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use vserver_kernel::mount::{self, Attributes, MountFd, NewFs, Recursion, TargetKind, attr};
@@ -20,10 +20,19 @@ pub struct Interior<'a> {
     /// What was prepared on the host's side.
     pub site: &'a Site<'a>,
     /// The guest's root, once attached.
-    pub root: Option<OwnedFd>,
+    root: Option<OwnedFd>,
+    /// What covers files.
+    null: Option<OwnedFd>,
+    /// What covers directories, attached over the first of them.
+    empty: Option<MountFd>,
 }
 
-impl Interior<'_> {
+impl<'a> Interior<'a> {
+    /// Nothing is attached yet.
+    pub fn new(site: &'a Site<'a>) -> Self {
+        Self { site, root: None, null: None, empty: None }
+    }
+
     fn root(&self) -> Result<&OwnedFd, Fault> {
         self.root.as_ref().ok_or_else(|| Fault::from_errno("attach", "the guest's root", libc::EBADF))
     }
@@ -191,21 +200,35 @@ impl Interior<'_> {
         tree.attach_at(target.as_fd())
     }
 
-    fn mask(&self, path: &Path, directory: bool) -> Result<(), Fault> {
+    fn mask(&mut self, path: &Path, directory: bool) -> Result<(), Fault> {
         let target = match self.strict(path, TargetKind::Any) {
             Ok(target) => target,
             // Gone since the host was asked (a module was unloaded).
             Err(fault) if fault.is(libc::ENOENT) => return Ok(()),
             Err(fault) => return Err(fault),
         };
-        let cover = if directory {
-            Self::nothing()?
+        if directory {
+            return self.hide(&target);
+        }
+        let null = if let Some(null) = &self.null {
+            null
         } else {
             // The null node of the /dev that we made, not whatever the guest's path may lead to.
-            let null = self.strict(&PathBuf::from("/dev/null"), TargetKind::File)?;
-            mount::clone_tree(null.as_fd(), "", Recursion::One)?
+            let null = self.strict(Path::new("/dev/null"), TargetKind::File)?;
+            self.null.insert(null)
         };
-        cover.attach_at(target.as_fd())
+        mount::clone_tree(null.as_fd(), "", Recursion::One)?.attach_at(target.as_fd())
+    }
+
+    /// Puts an empty directory over another: the same file system for all of them.
+    fn hide(&mut self, target: &OwnedFd) -> Result<(), Fault> {
+        if let Some(empty) = &self.empty {
+            return mount::clone_tree(empty.as_fd(), "", Recursion::One)?.attach_at(target.as_fd());
+        }
+        let empty = Self::nothing()?;
+        empty.attach_at(target.as_fd())?;
+        self.empty = Some(empty);
+        Ok(())
     }
 
     /// An empty directory.

@@ -1,6 +1,6 @@
 //! Looking at the guest's tree and at the host, for the planner.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use vserver_config::guest::Guest;
@@ -33,13 +33,17 @@ pub fn open_root(guest: &Guest) -> Result<(Root, PathBuf), Failure> {
     Ok((Root::open(&path).doing(what).map_err(place)?, path))
 }
 
-/// Facts about the tree, for the planner.
-pub fn tree(root: &Root, path: PathBuf, guest: &Guest) -> Tree {
+/// Facts about the tree, for the planner, and the user namespace of the guest's ids that was made to find them out.
+pub fn tree(root: &Root, path: PathBuf, guest: &Guest) -> (Tree, Option<OwnedFd>) {
     let filesystem =
         mount::filesystem_type(root.as_fd()).map_or_else(|_| "unknown".to_owned(), |kind| kind.to_string());
-    let shifted = guest.context.as_ref().is_some_and(|xid| rights::mode(guest, xid.value).is_shifted());
-    Tree {
-        can_idmap: shifted && can_idmap(root, &filesystem),
+    let mode = guest.context.as_ref().map(|xid| rights::mode(guest, xid.value));
+    let (can_idmap, users) = match mode {
+        Some(Mode::Shifted { first_id, count }) => can_idmap(root, &filesystem, (first_id, count)),
+        _ => (false, None),
+    };
+    let tree = Tree {
+        can_idmap,
         programs: Tree::PROGRAMS.into_iter().filter(|program| root.exists_executable(program)).collect(),
         init_is_systemd: root
             .resolve("/sbin/init")
@@ -51,26 +55,27 @@ pub fn tree(root: &Root, path: PathBuf, guest: &Guest) -> Tree {
         dev: dev_entries(root),
         root: path,
         filesystem,
-    }
+    };
+    (tree, users)
 }
 
-/// Tries an id map on a copy of the tree's mount that nobody sees.
-fn can_idmap(root: &Root, filesystem: &str) -> bool {
+/// Tries an id map on a copy of the tree's mount that nobody sees; the map can be used again.
+fn can_idmap(root: &Root, filesystem: &str, (outside, count): (u32, u32)) -> (bool, Option<OwnedFd>) {
     let attempt = || {
         let tree = mount::clone_tree(root.as_fd(), "", Recursion::One)?;
         tree.set(&Attributes::new().propagation(mount::Propagation::Private), Recursion::One)?;
-        let users = idmap::user_namespace_with(&[ns::IdRange { inside: 0, outside: 65_536, count: 65_536 }])?;
-        tree.idmap(users.as_fd())
+        let users = idmap::user_namespace_with(&[ns::IdRange { inside: 0, outside, count }])?;
+        tree.idmap(users.as_fd()).map(|()| users)
     };
     match attempt() {
-        Ok(()) => true,
+        Ok(users) => (true, Some(users)),
         // Only a dry run gets here without the right to try; it is told what usually is so.
         Err(_) if !rustix::process::geteuid().is_root() => {
-            matches!(filesystem, "ext4" | "xfs" | "btrfs" | "tmpfs" | "f2fs")
+            (matches!(filesystem, "ext4" | "xfs" | "btrfs" | "tmpfs" | "f2fs"), None)
         }
         Err(fault) => {
             tracing::debug!(%fault, "the tree cannot be id-mapped");
-            false
+            (false, None)
         }
     }
 }

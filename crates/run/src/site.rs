@@ -28,6 +28,8 @@ pub struct Site<'a> {
     pub plan: &'a Plan,
     /// The guest's root directory, as the host sees it.
     pub root: Root,
+    /// A user namespace of a shifted guest's ids, for the map of its tree.
+    pub users: Option<OwnedFd>,
     /// The guest's start lock; not held while a command in the guest is waited for.
     pub lock: Option<Lock>,
     /// Another command has stopped the guest meanwhile: nothing here is ours any more.

@@ -1,6 +1,6 @@
 //! From the command to a running guest.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -48,6 +48,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Its root directory.
     root: Root,
+    /// A user namespace of a shifted guest's ids: the map of its tree.
+    users: Option<OwnedFd>,
 }
 
 /// Reads the configuration and makes the plan; does nothing.
@@ -62,11 +64,11 @@ pub fn plan(layout: &Layout, host: &Host, dir: &Path, ask: &StartAsk) -> Result<
         return Err(refused(&refusal));
     }
     let (root, path) = look::open_root(&guest)?;
-    let tree = look::tree(&root, path, &guest);
+    let (tree, users) = look::tree(&root, path, &guest);
     let ground = look::ground(layout, host, &guest);
     let mut plan = vserver_plan::start(&guest, &tree, &ground, ask).map_err(|refusal| refused(&refusal))?;
     plan.warnings.splice(0..0, doubts);
-    Ok(Planned { guest, tree, plan, root })
+    Ok(Planned { guest, tree, plan, root, users })
 }
 
 fn refused(refusal: &vserver_plan::Refusal) -> Failure {
@@ -185,7 +187,7 @@ fn start_locked(
     } else {
         early
     };
-    let Planned { guest, tree, plan, root } = planned;
+    let Planned { guest, tree, plan, root, users } = planned;
     for warning in &plan.warnings {
         say(&format!("warning: {}", warning.text));
     }
@@ -195,6 +197,7 @@ fn start_locked(
         tree: &tree,
         plan: &plan,
         root: Root::open(&tree.root).unwrap_or(root),
+        users,
         lock: Some(lock),
         taken_over: false,
         outside,
@@ -420,7 +423,10 @@ fn take_tree(site: &mut Site<'_>, idmap: Option<(u32, u32)>) -> Result<(), Failu
         site.tree_mount = Some(tree);
         return Ok(());
     };
-    let users = idmap::user_namespace_with(&[IdRange { inside: 0, outside, count }]).doing(what)?;
+    let users = match site.users.take() {
+        Some(users) => users,
+        None => idmap::user_namespace_with(&[IdRange { inside: 0, outside, count }]).doing(what)?,
+    };
     let tree = mount::clone_tree(rustix::fs::CWD, path, Recursion::One).doing(what)?;
     tree.set(&slave, Recursion::One).doing(what)?;
     tree.idmap(users.as_fd()).doing(|| format!("id-map {}", path.display()))?;
