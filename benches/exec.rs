@@ -1,7 +1,7 @@
 //! `/bin/true` in a guest that runs.
 
 use vserver_bench::race::timed;
-use vserver_bench::{Bench, Layout, Outcome, Race, Setting, contestant};
+use vserver_bench::{Bench, Contestant, Layout, Outcome, Race, Setting, contestant};
 
 use crate::start;
 
@@ -13,7 +13,7 @@ fn exec(setting: &Setting) -> Outcome {
     let present = start::present(&mut race)?;
     let mut started = Vec::new();
     for contestant in present {
-        if contestant.exec().is_none() && contestant.name() != "floor" {
+        if contestant.exec().is_none() && contestant != Contestant::Floor {
             race.left_out(contestant.name(), "cannot enter");
             continue;
         }

@@ -21,6 +21,8 @@ pub enum Contestant {
     Vserver(Mode),
     /// The least that it can cost: [`floor`].
     Floor,
+    /// The same with the group moves of other tools.
+    FloorMoved,
     /// crun, in the host's network like our guests.
     Crun,
     /// crun with a network namespace, as its own default is.
@@ -43,10 +45,11 @@ const IDLE: [&str; 3] = ["/bin/sh", "-c", "echo > /ready; exec sleep 100000"];
 
 impl Contestant {
     /// All, ours first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Vserver(Mode::Shifted),
         Self::Vserver(Mode::Classic),
         Self::Floor,
+        Self::FloorMoved,
         Self::Crun,
         Self::CrunNet,
         Self::Runc,
@@ -61,6 +64,7 @@ impl Contestant {
             Self::Vserver(Mode::Shifted) => "shifted",
             Self::Vserver(Mode::Classic) => "classic",
             Self::Floor => "floor",
+            Self::FloorMoved => "floor, moved",
             Self::Crun => "crun",
             Self::CrunNet => "crun+netns",
             Self::Runc => "runc",
@@ -73,7 +77,7 @@ impl Contestant {
     /// Its program and the Debian package that brings it; nothing for our own.
     fn program(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Vserver(_) | Self::Floor => None,
+            Self::Vserver(_) | Self::Floor | Self::FloorMoved => None,
             Self::Crun | Self::CrunNet => Some(("crun", "crun")),
             Self::Runc => Some(("runc", "runc")),
             Self::Lxc => Some(("lxc-start", "lxc")),
@@ -106,10 +110,9 @@ impl Contestant {
                 configure(self.name(), mode, 105 + self.number(), &["/bin/true"], "");
                 // The same tree, once more as a guest that stays.
                 let idle = format!("{}-idle", self.name());
-                configure(&idle, mode, 205 + self.number(), &IDLE, "plain");
+                let program = [IDLE[0], IDLE[1], "trap 'exit 0' INT; echo > /ready; sleep 100000 & wait"];
+                configure(&idle, mode, 205 + self.number(), &program, "plain");
                 fifo(&Path::new("/vservers").join(&idle))?;
-                Guest::named(&idle, 205).set("apps/init/killseq", "KILL\n");
-                Guest::named(&idle, 205).set("apps/vshelper/sync-timeout", "0\n");
                 Guest::named(self.name(), 105).set("flags", "persistent\n");
             }
             _ => Image::Busybox.unpack(&tree),
@@ -231,8 +234,14 @@ impl Contestant {
         let bundle = format!("/run/bench/{}", self.id("once"));
         Ok(match self {
             Self::Vserver(_) => vec![vserver(&[self.name(), "start"]), vserver(&[self.name(), "stop"])],
-            Self::Floor => {
-                vec![tidy(floor::command(floor::End::Wait, &self.tree(), &floor_group(), &["/bin/true"])?)]
+            Self::Floor | Self::FloorMoved => {
+                vec![tidy(floor::command(
+                    floor::End::Wait,
+                    self.way(),
+                    &self.tree(),
+                    &floor_group(),
+                    &["/bin/true"],
+                )?)]
             }
             Self::Crun | Self::CrunNet | Self::Runc => {
                 vec![self.oci(&["run", "--bundle", &bundle, &self.id("once")])]
@@ -243,11 +252,17 @@ impl Contestant {
         })
     }
 
+    fn way(self) -> floor::Way {
+        if self == Self::FloorMoved { floor::Way::Moved } else { floor::Way::Itself }
+    }
+
     fn start_command(self) -> Outcome<Command> {
         let bundle = format!("/run/bench/{}", self.id("idle"));
         Ok(match self {
             Self::Vserver(_) => vserver(&[&format!("{}-idle", self.name()), "start"]),
-            Self::Floor => tidy(floor::command(floor::End::Leave, &self.tree(), &floor_group(), &IDLE)?),
+            Self::Floor | Self::FloorMoved => {
+                tidy(floor::command(floor::End::Leave, self.way(), &self.tree(), &floor_group(), &IDLE)?)
+            }
             Self::Crun | Self::CrunNet | Self::Runc => {
                 self.oci(&["run", "--detach", "--bundle", &bundle, &self.id("idle")])
             }
@@ -321,14 +336,16 @@ impl Contestant {
                 command.args(["--root", "--wd", "/bin/true"]);
                 Some(command)
             }
-            Self::Nspawn | Self::Bubblewrap => None,
+            Self::Nspawn | Self::Bubblewrap | Self::FloorMoved => None,
         }
     }
 
     fn stop_commands(self) -> Outcome<Vec<Command>> {
         Ok(match self {
             Self::Vserver(_) => vec![vserver(&[&format!("{}-idle", self.name()), "stop"])],
-            Self::Floor => vec![tidy(floor::command(floor::End::Remove, &self.tree(), &floor_group(), &[])?)],
+            Self::Floor | Self::FloorMoved => {
+                vec![tidy(floor::command(floor::End::Remove, self.way(), &self.tree(), &floor_group(), &[])?)]
+            }
             Self::Crun | Self::CrunNet | Self::Runc => {
                 vec![self.oci(&["delete", "--force", &self.id("idle")])]
             }

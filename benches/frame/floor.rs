@@ -47,13 +47,23 @@ impl End {
     }
 }
 
-/// The command that does it: `--floor END TREE GROUP… -- PROGRAM`.
+/// How the first process gets into the version 1 groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It goes by itself, through the file `tasks`, which waits for nobody.
+    Itself,
+    /// It is moved by a write to `cgroup.procs`, as other tools do, while it is busy with its mounts.
+    Moved,
+}
+
+/// The command that does it: `--floor END WAY TREE GROUP… -- PROGRAM`.
 ///
 /// # Errors
 /// No hierarchy is found.
-pub fn command(end: End, tree: &Path, group: &str, program: &[&str]) -> Outcome<Command> {
+pub fn command(end: End, way: Way, tree: &Path, group: &str, program: &[&str]) -> Outcome<Command> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(ROLE).arg(end.word()).arg(tree);
+    let way = if way == Way::Itself { "itself" } else { "moved" };
+    command.arg(ROLE).arg(end.word()).arg(way).arg(tree);
     let hierarchies = Hierarchies::discover().map_err(|fault| fault.to_string())?;
     // The cgroup2 first, as the child is cloned into it.
     let mut all: Vec<_> = hierarchies.iter().collect();
@@ -73,10 +83,12 @@ pub fn role() -> Option<ExitCode> {
         return None;
     }
     let end = words.next()?;
+    let way = if words.next()? == "itself" { Way::Itself } else { Way::Moved };
     let tree = PathBuf::from(words.next()?);
     let groups: Vec<PathBuf> = words.by_ref().take_while(|word| word != "--").map(PathBuf::from).collect();
     let program: Vec<CString> = words.filter_map(|word| CString::new(word.as_bytes()).ok()).collect();
-    let done = if end == "remove" { remove(&groups) } else { start(&tree, &groups, &program, end == "wait") };
+    let done =
+        if end == "remove" { remove(&groups) } else { start(&tree, &groups, &program, way, end == "wait") };
     Some(match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -90,7 +102,7 @@ fn text(fault: &Fault) -> String {
     format!("{fault}: {}", std::error::Error::source(fault).map(ToString::to_string).unwrap_or_default())
 }
 
-fn start(tree: &Path, groups: &[PathBuf], program: &[CString], wait: bool) -> Outcome {
+fn start(tree: &Path, groups: &[PathBuf], program: &[CString], way: Way, wait: bool) -> Outcome {
     let io = |error: std::io::Error| error.to_string();
     for group in groups {
         fs::create_dir_all(group).map_err(io)?;
@@ -103,6 +115,11 @@ fn start(tree: &Path, groups: &[PathBuf], program: &[CString], wait: bool) -> Ou
     }
     let (cgroup2, others) = groups.split_first().ok_or("no group")?;
     let cgroup2 = mount::open_directory(cgroup2).map_err(|fault| text(&fault))?;
+    let tasks = |group: &PathBuf| fs::OpenOptions::new().write(true).open(group.join("tasks"));
+    let doors: Vec<File> = match way {
+        Way::Itself => others.iter().map(tasks).collect::<Result<_, _>>().map_err(io)?,
+        Way::Moved => Vec::new(),
+    };
     let (go_in, mut go_out) = std::io::pipe().map_err(io)?;
     let (mut ready_in, ready_out) = std::io::pipe().map_err(io)?;
     let namespaces = Namespaces::MOUNT
@@ -113,10 +130,14 @@ fn start(tree: &Path, groups: &[PathBuf], program: &[CString], wait: bool) -> Ou
     let args = CloneArgs { namespaces, into_cgroup: Some(cgroup2.as_fd()), sibling: false };
     let Forked::Parent { pid, pidfd } = sys::clone3(&args).map_err(|fault| text(&fault))? else {
         drop((go_out, ready_in));
-        let fault = match settle(tree) {
+        let entered = doors.iter().try_for_each(|mut door| door.write_all(b"0"));
+        let entered = entered.map_err(|error| Fault::new("write(2)", "tasks", error));
+        let fault = match entered.and_then(|()| settle(tree)) {
             Ok(()) => {
-                let mut go = File::from(OwnedFd::from(go_in));
-                drop(go.read_exact(&mut [0]));
+                if way == Way::Moved {
+                    let mut go = File::from(OwnedFd::from(go_in));
+                    drop(go.read_exact(&mut [0]));
+                }
                 let root = mount::open_directory("/")
                     .map(|root| sys::execveat(root.as_fd(), &program[0], program, &[]));
                 root.unwrap_or_else(|fault| fault)
@@ -127,10 +148,12 @@ fn start(tree: &Path, groups: &[PathBuf], program: &[CString], wait: bool) -> Ou
         sys::exit_now(1)
     };
     drop((go_in, ready_out));
-    for group in others {
+    for group in others.iter().filter(|_| way == Way::Moved) {
         fs::write(group.join("cgroup.procs"), pid.to_string()).map_err(io)?;
     }
-    go_out.write_all(b"g").map_err(io)?;
+    if way == Way::Moved {
+        go_out.write_all(b"g").map_err(io)?;
+    }
     let mut said = String::new();
     ready_in.read_to_string(&mut said).map_err(io)?;
     if !said.is_empty() {

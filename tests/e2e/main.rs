@@ -14,6 +14,7 @@ mod hide;
 mod hooks;
 mod hostile;
 mod install;
+mod instructions;
 mod living;
 mod mounts;
 mod moving;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let specs = [
         harness_itself::specs(),
         install::specs(),
+        instructions::specs(),
         building::specs(),
         living::specs(),
         moving::specs(),

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod demo;
 mod e2e;
+mod gate;
 mod golden;
 mod prepare;
 mod shell;
@@ -20,6 +21,7 @@ usage: cargo xtask TASK
   check             the style gate: format, lints, documentation, licences, layers, changelog …
   test              every test there is; one closing line says how it went
   e2e [FILTER…]     end-to-end tests only (root); words narrow them down, options go to the harness
+  gate              instruction counts against benches/instructions.txt (root); --write 'REASON' records new ones
   golden [--write]  the golden tests; --write accepts what the program prints today
   vm [FILTER…]      end-to-end and kernel tests on stock Debian kernels, emulated (root); --kernel 6.12, --long,
                     --userland minimal|systemd, --share, --threads N, --processors N, --command 'SHELL COMMAND'
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "check" => check::gate(),
         "test" => test::run_everything(),
         "e2e" => e2e::trials(&rest),
+        "gate" => gate::instructions(&rest),
         "golden" => golden::cases(&rest),
         "bench" => bench::races(&rest),
         "demo" => demo::show(),

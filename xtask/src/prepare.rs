@@ -31,11 +31,12 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
     ("depmod", "kmod"),
     ("mke2fs", "e2fsprogs"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Those that only building, and making test machines, needs.
 const FOR_BUILDING: &[&str] =
-    &["gcc", "libc6-dev", "make", "mmdebstrap", "qemu-system-x86", "qemu-system-common"];
+    &["gcc", "libc6-dev", "make", "mmdebstrap", "qemu-system-x86", "qemu-system-common", "valgrind"];
 
 /// Packages that trials need on the machine on which they run.
 pub fn for_tests() -> impl Iterator<Item = &'static str> {

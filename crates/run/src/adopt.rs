@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use rustix::fs::{FileType, Gid, Mode as FileMode, OFlags, Uid};
 use vserver_host::Host;
-use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::mount::{self, FilesystemType, Recursion, TargetKind};
 use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
@@ -34,7 +33,7 @@ use crate::first::{self, Watch, answer_pipe, write_all};
 use crate::lock::Lock;
 use crate::record::{self, Record, State};
 use crate::start::{self, Made};
-use crate::{console, helper, hostview, virtualtree};
+use crate::{console, helper, hostview, site, virtualtree};
 
 /// How long another command may take with a guest that has processes and no record.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -96,7 +95,7 @@ fn group_path(layout: &Layout, name: &GuestName) -> String {
 }
 
 fn is_populated(layout: &Layout, name: &GuestName) -> bool {
-    let looked = Hierarchies::discover().and_then(|all| {
+    let looked = site::hierarchies().and_then(|all| {
         let group = all.group(group_path(layout, name));
         Ok(group.exists() && group.populated()?)
     });
@@ -112,7 +111,7 @@ fn is_populated(layout: &Layout, name: &GuestName) -> bool {
 pub fn unrecorded(layout: &Layout, name: &GuestName, dir: &Path) -> Result<Option<Record>, Failure> {
     let path = group_path(layout, name);
     let what = || format!("look into the control group {path}");
-    let group = Hierarchies::discover().doing(what)?.group(&path);
+    let group = site::hierarchies().doing(what)?.group(&path);
     if !group.exists() {
         return Ok(None);
     }
@@ -225,7 +224,7 @@ fn replace_guard(layout: &Layout, record: &mut Record) -> Result<bool, Failure> 
     let (mut report, report_write) = answer_pipe()?;
     let (hold, _) = answer_pipe()?;
     record::make_directory(&record::state_dir(layout, &record.name))?;
-    let shelter = first::shelter(&Hierarchies::discover().doing(what)?);
+    let shelter = first::shelter(&site::hierarchies().doing(what)?);
     let args = CloneArgs { into_cgroup: shelter.as_ref().map(AsFd::as_fd), ..CloneArgs::default() };
     let Forked::Parent { pid, .. } = sys::clone3(&args).doing(what)? else {
         drop((go, report));

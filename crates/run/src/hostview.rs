@@ -4,6 +4,7 @@
 //! guest's root it is shared with the guest's own namespace, which is a slave of it in turn: a mount made there
 //! appears in the running guest.
 
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -38,16 +39,40 @@ fn with_links_followed(paths: &[PathBuf]) -> Vec<PathBuf> {
     paths.iter().cloned().chain(paths.iter().filter_map(|path| path.canonicalize().ok())).collect()
 }
 
-/// Takes away what the guest does not need, so that the host can release it. Deepest first; a mount that will not go
-/// stays, as it did in the original.
+/// Takes away what the guest does not need, so that the host can release it. A mount that will not go stays, as it did
+/// in the original.
 fn clean(keep: &[PathBuf]) -> Result<(), Failure> {
     let table = mount::table().doing(|| "read the mount table".into())?;
-    for entry in table.iter().rev().filter(|entry| !is_kept(entry, keep)) {
-        if let Err(fault) = mount::unmount_lazily(&entry.mount_point) {
+    for point in superfluous(&table, keep) {
+        if let Err(fault) = mount::unmount_lazily(point) {
             tracing::debug!(%fault, "stays in the host view");
         }
     }
     Ok(())
+}
+
+/// The mount points to be unmounted, in this order: a mount goes with all below it, since the kernel waits once for
+/// each call. What stands on the very same point hides the other and is taken away first.
+fn superfluous<'a>(table: &'a [MountEntry], keep: &[PathBuf]) -> Vec<&'a Path> {
+    let by_id: HashMap<u64, &MountEntry> = table.iter().map(|entry| (entry.id, entry)).collect();
+    let mut needed = HashSet::new();
+    for entry in table.iter().filter(|entry| is_kept(entry, keep)) {
+        let mut above = Some(entry);
+        while let Some(entry) = above {
+            // Also the end of a chain that a changing table has made a ring.
+            if !needed.insert(entry.id) {
+                break;
+            }
+            above = by_id.get(&entry.parent).copied();
+        }
+    }
+    let goes = |entry: &&MountEntry| {
+        let with_its_parent = by_id
+            .get(&entry.parent)
+            .is_some_and(|above| !needed.contains(&above.id) && above.mount_point != entry.mount_point);
+        !needed.contains(&entry.id) && !with_its_parent
+    };
+    table.iter().rev().filter(goes).map(|entry| entry.mount_point.as_path()).collect()
 }
 
 fn is_kept(entry: &MountEntry, keep: &[PathBuf]) -> bool {
@@ -116,4 +141,33 @@ pub(crate) fn rebuild(record: &Record) -> Result<(), Failure> {
     mount::make_slave("/", Recursion::All).doing(|| "make the host's mounts a slave of the host".into())?;
     let target = mount::open_directory(&record.root).doing(|| format!("open {}", record.root.display()))?;
     tree.attach_at(target.as_fd()).doing(|| "show the guest's mounts".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_takes_along_what_is_below() {
+        let table: Vec<MountEntry> = [
+            (1, 0, "/"),
+            (2, 1, "/proc"),
+            (3, 1, "/home"),
+            (4, 3, "/home/a"),
+            (5, 4, "/home/a/b"),
+            (6, 1, "/srv"),
+            (7, 6, "/srv/guest"),
+            (8, 6, "/srv/other"),
+            (9, 1, "/mnt"),
+            (10, 9, "/mnt"),
+        ]
+        .iter()
+        .map(|(id, parent, point)| {
+            let line = format!("{id} {parent} 0:1 / {point} rw - tmpfs none rw");
+            mount::parse_mount_line(line.as_bytes()).unwrap()
+        })
+        .collect();
+        let gone = superfluous(&table, &[PathBuf::from("/srv/guest")]);
+        assert_eq!(gone, ["/mnt", "/mnt", "/srv/other", "/home"].map(Path::new));
+    }
 }

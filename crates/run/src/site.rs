@@ -2,10 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use vserver_config::guest::Guest;
+use vserver_kernel::Fault;
 use vserver_kernel::beneath::Root;
-use vserver_kernel::cgroup::{Doors, Group};
+use vserver_kernel::cgroup::{Doors, Group, Hierarchies};
 use vserver_kernel::mount::MountFd;
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_kernel::pty::Pty;
@@ -94,4 +96,16 @@ pub struct FirstProcess {
     pub answers: OwnedFd,
     /// Closing it lets the guard read the console and answer for the guest's end.
     pub hold: Option<OwnedFd>,
+}
+
+/// The control group hierarchies of this host, looked for once: a command does not live long enough to see them change.
+///
+/// # Errors
+/// As [`Hierarchies::discover`].
+pub fn hierarchies() -> Result<Hierarchies, Fault> {
+    static KNOWN: OnceLock<Hierarchies> = OnceLock::new();
+    match KNOWN.get() {
+        Some(known) => Ok(known.clone()),
+        None => Hierarchies::discover().map(|found| KNOWN.get_or_init(|| found).clone()),
+    }
 }

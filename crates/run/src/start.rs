@@ -8,7 +8,6 @@ use vserver_config::guest::{Flavour, Guest};
 use vserver_host::Host;
 use vserver_kernel::beneath::Root;
 use vserver_kernel::bpf::{self, device};
-use vserver_kernel::cgroup::Hierarchies;
 use vserver_kernel::idmap;
 use vserver_kernel::link::Netlink;
 use vserver_kernel::mount::{self, Attributes, Propagation, Recursion};
@@ -25,7 +24,7 @@ use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::site::{Groups, Site};
+use crate::site::{self, Groups, Site};
 use crate::undo::Undo;
 use crate::{adopt, dev, first, fstab, hostview, look, netfiles, network, prepare, stop, virtualtree};
 
@@ -355,7 +354,7 @@ fn make_group(
     delegate: Option<u32>,
     undo: &mut Undo,
 ) -> Result<(), Failure> {
-    let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
+    let hierarchies = site::hierarchies().doing(|| "look for control groups".into())?;
     let outer = hierarchies.group(path);
     let inner = outer.child("guest");
     let back = hierarchies.group(path);
@@ -363,7 +362,7 @@ fn make_group(
         back.kill()?;
         back.remove().map_err(Failure::from)
     });
-    outer.create().doing(|| format!("make the control group {path}"))?;
+    // Those above it are made as well.
     inner.create().doing(|| format!("make the control group {path}/guest"))?;
     if let Some(id) = delegate {
         inner

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vserver_config::guest::Flavour;
-use vserver_kernel::cgroup::{Group, Hierarchies};
+use vserver_kernel::cgroup::Group;
 use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_model::{GuestName, KillStep, Layout, signal};
@@ -20,7 +20,7 @@ use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::{adopt, hostview, network, start, virtnet, virtualtree};
+use crate::{adopt, hostview, network, site, start, virtnet, virtualtree};
 
 /// What became of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +270,7 @@ fn processes(group: &Group) -> Vec<String> {
 /// # Errors
 /// No hierarchy can be found.
 pub fn group(record: &Record) -> Result<Group, Failure> {
-    let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
+    let hierarchies = site::hierarchies().doing(|| "look for control groups".into())?;
     Ok(hierarchies.group(&record.group))
 }
 
@@ -354,7 +354,7 @@ pub fn remove_leftovers(layout: &Layout, plan: &Plan) -> Result<(), Failure> {
 
 /// Removes a control group that no record names, with every process in it; tells whether there was any.
 fn remove_unrecorded(layout: &Layout, path: &str) -> Result<bool, Failure> {
-    let hierarchies = Hierarchies::discover().doing(|| "look for control groups".into())?;
+    let hierarchies = site::hierarchies().doing(|| "look for control groups".into())?;
     let group = hierarchies.group(path);
     if record::all(layout).iter().any(|record| record.group == path) {
         return Ok(false);

@@ -27,6 +27,8 @@ pub enum Need {
     Tracing,
     /// Landlock's scope for abstract unix sockets, as `vserver check-host` finds it.
     SocketScope,
+    /// valgrind, and somebody who wants the counts (`cargo xtask gate`).
+    Counting,
 }
 
 impl Need {
@@ -42,6 +44,7 @@ impl Need {
             Self::Network => "network",
             Self::Tracing => "tracing",
             Self::SocketScope => "socket-scope",
+            Self::Counting => "counting",
         }
     }
 
@@ -73,6 +76,8 @@ impl Need {
                 (cfg!(target_arch = "x86_64") && scope.trim() != "3").then_none("x86-64 and ptrace(2)")
             }
             Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
+            Self::Counting => (env::var_os("E2E_COUNTS").is_some() && succeeds("valgrind", &["--version"]))
+                .then_none("a wish for counts, or valgrind: cargo xtask gate"),
             Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
         }
     }
