@@ -193,9 +193,12 @@ fn nid() -> Outcome<Nid> {
 fn pair(kind: &str) -> Outcome<(OwnedFd, OwnedFd, OwnedFd)> {
     let ends = [namespace()?, namespace()?];
     let middle = namespace()?;
-    match kind {
-        "bridge" => ip("link add middle type bridge")?,
-        _ => ip("link add middle type veth peer name nobody")?,
+    if kind == "bridge" {
+        ip("link add middle type bridge")?;
+    } else {
+        // What stands on it works only while there is another end.
+        ip("link add middle type veth peer name nobody")?;
+        ip("link set nobody up")?;
     }
     ip("link set middle up")?;
     for (number, end) in ends.iter().enumerate() {
