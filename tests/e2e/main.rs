@@ -19,6 +19,7 @@ mod living;
 mod mounts;
 mod moving;
 mod netcontexts;
+mod network_building;
 mod network_interfaces;
 mod network_namespaces;
 mod published;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         sudden::specs(),
         tools::specs(),
         sockets::specs(),
+        network_building::specs(),
         network_interfaces::specs(),
         network_namespaces::specs(),
         address_escape::specs(),
