@@ -22,6 +22,7 @@ mod netcontexts;
 mod network_building;
 mod network_interfaces;
 mod network_namespaces;
+mod network_setups;
 mod published;
 mod rights;
 mod sockets;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         network_interfaces::specs(),
         network_namespaces::specs(),
         address_escape::specs(),
+        network_setups::specs(),
         netcontexts::specs(),
     ];
     vserver_e2e::run(&specs.into_iter().flatten().collect::<Vec<_>>())

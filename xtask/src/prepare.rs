@@ -20,6 +20,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("zstd", "zstd"),
     ("rsync", "rsync"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("ps", "procps"),

@@ -25,6 +25,8 @@ pub enum Need {
     Network,
     /// The right to trace processes, on an architecture whose registers the tracer knows.
     Tracing,
+    /// nft, and a kernel that translates addresses.
+    Nat,
     /// Landlock's scope for abstract unix sockets, as `vserver check-host` finds it.
     SocketScope,
     /// valgrind, and somebody who wants the counts (`cargo xtask gate`).
@@ -43,6 +45,7 @@ impl Need {
             Self::Archive => "archive",
             Self::Network => "network",
             Self::Tracing => "tracing",
+            Self::Nat => "nat",
             Self::SocketScope => "socket-scope",
             Self::Counting => "counting",
         }
@@ -74,6 +77,11 @@ impl Need {
             Self::Tracing => {
                 let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
                 (cfg!(target_arch = "x86_64") && scope.trim() != "3").then_none("x86-64 and ptrace(2)")
+            }
+            Self::Nat => {
+                let rules = "table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }";
+                let try_it = format!("echo '{rules}' | nft -f -");
+                succeeds("unshare", &["--net", "sh", "-c", &try_it]).then_none("nft and a kernel with NAT")
             }
             Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
             Self::Counting => (env::var_os("E2E_COUNTS").is_some() && succeeds("valgrind", &["--version"]))
