@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use vserver_e2e::command::host;
-use vserver_e2e::outside::DEVICE;
+use vserver_e2e::command::{host, tool};
+use vserver_e2e::outside::{self, DEVICE};
 use vserver_e2e::viewprobe::{self, ask, ask_32, ask_host};
 use vserver_e2e::{Guest, Mode, Outside, Spec, netprobe, probe};
 
@@ -21,6 +21,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("hide_device_requests", device_requests),
         Spec::new("hide_busybox", busybox),
         Spec::new("hide_files", files),
+        Spec::new("hide_configured_interfaces", configured_interfaces),
         Spec::new("hide_sockets", sockets),
         Spec::new("hide_32_bits", thirty_two_bits),
         Spec::new("s41_hide_netif_can_be_taken_off", taken_off),
@@ -218,6 +219,29 @@ fn files(mode: Mode) {
     assert_ne!(guest.sh("echo x > /dev/.vserver.net/dev").exit(), 0);
     guest.stop();
     assert!(!std::path::Path::new("/run/vservers/.state/test").exists());
+}
+
+/// Addresses that the start itself puts on a device.
+fn configured_interfaces(mode: Mode) {
+    let _network = Network::make();
+    let guest = Guest::busybox("test", mode).make();
+    viewprobe::plant(&guest);
+    outside::interface(&guest, "0", "192.0.2.12");
+    outside::interface(&guest, "1", "2001:db8::12");
+    guest.start();
+    let all = format!("{DEVICE} {DEVICE}=192.0.2.12 {DEVICE}=2001:db8::12 lo lo=127.0.0.1 lo=::1");
+    ask(&guest, &["libc"]).expect("libc", &[&all]);
+    shows(&guest, "cat /proc/net/route", &["FE0200C0", "000200C0", DEVICE]);
+    let addresses = guest.sh("cat /proc/net/if_inet6").out();
+    assert!(addresses.contains("20010db8000000000000000000000012"), "{addresses}");
+    assert_eq!(addresses.lines().count(), 2, "{addresses}");
+    shows(&guest, "cat /proc/net/ipv6_route", &["20010db80000000000000000000000fe"]);
+    // Taken from the running guest: it is no longer shown either.
+    tool("naddress", &["--remove", "--nid", "105", "--ip", "2001:db8::12"]).ok();
+    assert!(!guest.sh("cat /proc/net/if_inet6").out().contains("20010db8"));
+    let left = format!("{DEVICE} {DEVICE}=192.0.2.12 lo lo=127.0.0.1 lo=::1");
+    until(|| ask(&guest, &["libc"]).of("libc") == left);
+    guest.stop();
 }
 
 /// `/proc/net/tcp` and its like: the sockets of this guest, not of the host or another guest.

@@ -14,8 +14,7 @@ use crate::{Blame as _, Result};
 
 /// Number of `lo` in every network namespace.
 const LO: u32 = 1;
-/// `RT_TABLE_MAIN`, `RTN_UNICAST`, `RTPROT_KERNEL`, `RT_SCOPE_LINK` (of addresses: `RT_SCOPE_HOST`).
-const MAIN: u32 = 254;
+/// `RTN_UNICAST`, `RTPROT_KERNEL`, `RT_SCOPE_LINK` (of addresses: `RT_SCOPE_HOST`).
 const UNICAST: u8 = 1;
 const BY_KERNEL: u8 = 2;
 const HOST: u8 = 254;
@@ -88,9 +87,39 @@ impl Picture {
                 picture.addresses.push(Shown { device, ip, prefix, broadcast, scope });
             }
         }
-        for link in of.links()? {
-            if link.index != LO && picture.addresses.iter().any(|shown| shown.device == link.index) {
-                picture.devices.push(Device {
+        picture.complete(of, &is_ours)?;
+        Ok(picture)
+    }
+
+    /// The same for addresses of which it is known where they are, with prefix and device: this costs the same on a host
+    /// with ten addresses and on one with thousands. A device that is not there is left out, with its addresses.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn of_known(
+        of: &mut Netlink,
+        known: &[(IpAddr, u8, String)],
+        loopback: Option<Ipv4Addr>,
+    ) -> Result<Self> {
+        let mut picture = Self::take(of, &[], loopback)?;
+        for (ip, prefix, device) in known {
+            let Some(link) = of.link(device)? else { continue };
+            let shown = Shown { device: link.index, ip: *ip, prefix: *prefix, broadcast: None, scope: 0 };
+            picture.addresses.push(shown);
+        }
+        let is_ours = |of: &IpAddr| known.iter().any(|(ip, _, _)| ip == of);
+        picture.complete(of, &is_ours)?;
+        Ok(picture)
+    }
+
+    /// Adds the devices of the addresses, and the routes over them.
+    fn complete(&mut self, of: &mut Netlink, is_ours: &dyn Fn(&IpAddr) -> bool) -> Result<()> {
+        let mut numbers: Vec<u32> = self.addresses.iter().map(|shown| shown.device).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers.into_iter().filter(|&number| number != LO) {
+            if let Some(link) = of.link_numbered(number)? {
+                self.devices.push(Device {
                     index: link.index,
                     name: link.name,
                     mac: <[u8; 6]>::try_from(link.mac.as_slice()).ok(),
@@ -99,10 +128,13 @@ impl Picture {
                 });
             }
         }
-        for route in of.routes()? {
-            let shown = route.device.is_some_and(|index| picture.devices.iter().any(|d| d.index == index));
+        if self.devices.is_empty() {
+            return Ok(());
+        }
+        for route in of.main_routes()? {
+            let shown = route.device.is_some_and(|index| self.devices.iter().any(|d| d.index == index));
             let ours = route.source.is_none_or(|source| is_ours(&source));
-            if route.table != MAIN || route.kind != UNICAST || route.protocol == BY_KERNEL || !shown {
+            if route.kind != UNICAST || route.protocol == BY_KERNEL || !shown {
                 continue;
             }
             let everywhere = if route.ipv6 {
@@ -110,7 +142,7 @@ impl Picture {
             } else {
                 (Ipv4Addr::UNSPECIFIED.into(), 0)
             };
-            picture.routes.push(NewRoute {
+            self.routes.push(NewRoute {
                 destination: route.destination.or(Some(everywhere)),
                 gateway: route.gateway,
                 device: route.device,
@@ -121,8 +153,8 @@ impl Picture {
             });
         }
         // Networks before what is reached through them.
-        picture.routes.sort_by_key(|route| route.gateway.is_some());
-        Ok(picture)
+        self.routes.sort_by_key(|route| route.gateway.is_some());
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
-use vserver_config::guest::{Guest, Space};
+use vserver_config::guest::{Guest, Interface, Space};
 use vserver_model::NetFlags;
 use vserver_model::address::default_loopback;
 use vserver_model::flags::DEFAULT_NFLAGS;
@@ -15,6 +15,9 @@ use crate::netcontext::NetContext;
 pub struct View {
     /// Addresses of the guest's interfaces.
     pub addresses: Vec<IpAddr>,
+    /// The same with prefix and device, if the configuration says it of all.
+    #[serde(default)]
+    pub known: Option<Vec<(IpAddr, u8, String)>>,
     /// The address of `lo`; `None`: the guest has no loopback of its own.
     pub loopback: Option<Ipv4Addr>,
 }
@@ -25,6 +28,7 @@ impl View {
         let lback = || context.lback.unwrap_or_else(|| default_loopback(context.nid));
         Self {
             addresses: context.addresses.iter().map(|address| address.ip).collect(),
+            known: None,
             loopback: loopback(NetFlags(context.flags), lback),
         }
     }
@@ -57,8 +61,17 @@ pub fn brokered(guest: &Guest) -> bool {
 pub fn view(guest: &Guest) -> Option<View> {
     brokered(guest).then(|| View {
         addresses: guest.interfaces.list.iter().map(|interface| interface.address.value.ip).collect(),
+        known: guest.interfaces.list.iter().map(known).collect(),
         loopback: loopback(flags(guest), || configured_loopback(guest)),
     })
+}
+
+/// Address, prefix and device of an interface; the device's alias of old counts as the device.
+fn known(interface: &Interface) -> Option<(IpAddr, u8, String)> {
+    let address = &interface.address.value;
+    let device = interface.dev.as_ref()?.value.to_str()?;
+    let device = device.split_once(':').map_or(device, |(device, _)| device);
+    (!address.is_any()).then(|| (address.ip, address.effective_prefix(), device.to_owned()))
 }
 
 /// `hide_lback`: the guest's loopback address shows as the one that everybody knows.

@@ -104,7 +104,11 @@ pub fn write(layout: &Layout, name: &GuestName, view: &View) -> Result<(), Failu
     let directory = directory(layout, name);
     let what = || format!("write {}", directory.display());
     let mut netlink = Netlink::open().doing(what)?;
-    let picture = Picture::take(&mut netlink, &view.addresses, view.loopback).doing(what)?;
+    let picture = match &view.known {
+        Some(known) => Picture::of_known(&mut netlink, known, view.loopback),
+        None => Picture::take(&mut netlink, &view.addresses, view.loopback),
+    };
+    let picture = picture.doing(what)?;
     write_all(&directory, &picture).doing(what)
 }
 

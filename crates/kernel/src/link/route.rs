@@ -9,7 +9,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{Attributes, Netlink, Raw};
-use crate::Result;
+use crate::{Blame as _, Result};
 
 /// A route with one way, as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +137,34 @@ impl Netlink {
             .dump(&RouteNetlinkMessage::GetRoute(RouteMessage::default()))
             .map_err(|refused| refused.on("rtnetlink(7)", "the list of routes"))?;
         Ok(answers.iter().filter_map(Route::read).collect())
+    }
+
+    /// The routes of the main table alone: the kernel does not even look at the others, of which there are some for each
+    /// address. Before Linux 4.20 it looks at all of them.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn main_routes(&mut self) -> Result<Vec<Route>> {
+        const MAIN: u32 = 254;
+        let strict = self.socket.set_netlink_get_strict_chk(true).is_ok();
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.header.table = RouteHeader::RT_TABLE_MAIN;
+            match self.dump(&RouteNetlinkMessage::GetRoute(message)) {
+                Ok(answers) => routes.extend(answers.iter().filter_map(Route::read)),
+                // ENOENT: no such table, as no route was ever put into it. Others: a kernel without the family.
+                Err(refused)
+                    if matches!(refused.source.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP)) => {}
+                Err(refused) => return Err(refused.on("rtnetlink(7)", "the list of routes")),
+            }
+        }
+        if strict {
+            self.socket.set_netlink_get_strict_chk(false).blame("setsockopt(2)", "rtnetlink")?;
+        }
+        routes.retain(|route| route.table == MAIN);
+        Ok(routes)
     }
 
     /// Adds a route to the main table. `EEXIST`: it is there; `ENETUNREACH`: the gateway is not on a known network.
