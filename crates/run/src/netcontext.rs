@@ -8,7 +8,7 @@
 //! ```
 //! A context lives in its cgroup: the kernel holds its addresses and enforces them, and no process of ours is needed.
 //! Its flags and where its group is stand in `/run/vserver/virtnet/NID/` ([`virtnet`]). One without a guest that has
-//! lost its last process is removed by the next command that looks ([`sweep`]), unless it is `persistent`.
+//! lost its last process is removed by the next command that looks, unless it is `persistent`.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -6,7 +6,7 @@
 //!                  tcp, udp …      ─▶ bpf/    listings that the kernel makes (kernel/bpf/iterator.rs), one set for all
 //!                  class/                     mounted on /sys/class/net
 //! ```
-//! Nothing runs for them. What the host changes later shows when [`write`] is called again: it replaces the files where
+//! Nothing runs for them. What the host changes later shows when [`write()`] is called again: it replaces the files where
 //! they are, so that every guest that has them mounted sees the new ones.
 
 use std::fmt::Write as _;
