@@ -401,6 +401,18 @@ impl Group {
         self.hierarchies.v2().map(|hierarchy| hierarchy.open(&self.name)).transpose()
     }
 
+    /// The same of the group at or below this one in which that process is; this one's if it is elsewhere.
+    ///
+    /// Once a guest's systemd has enabled controllers for groups below its root, no process can enter the root: that is
+    /// where its first process is not any more, and where it is now others can be.
+    pub fn v2_dir_fd_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        let Some(v2) = self.hierarchies.v2() else { return Ok(None) };
+        let memberships = proc::cgroups(pid)?;
+        let membership = memberships.iter().find(|membership| membership.hierarchy == 0);
+        let below = membership.and_then(|membership| below(&membership.path, &self.name)).unwrap_or_default();
+        v2.open(&self.name.join(below)).map(Some)
+    }
+
     /// Every process in the group and below, in any hierarchy, by its number in our pid namespace.
     pub fn processes(&self) -> Result<Vec<i32>> {
         let mut pids = BTreeSet::new();
@@ -681,6 +693,15 @@ fn for_each_child(
         }
     }
     Ok(())
+}
+
+/// What follows the group's name in a path of `/proc/PID/cgroup`. Its first occurrence: what comes behind is the guest's to
+/// name.
+fn below(path: &Path, group: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = path.components().collect();
+    let name: Vec<_> = group.components().collect();
+    let start = parts.windows(name.len()).position(|window| window == name)?;
+    Some(parts[start + name.len()..].iter().collect())
 }
 
 #[cfg(test)]

@@ -131,16 +131,24 @@ pub fn run(record: &Record, entry: &Entry) -> Result<i32, Failure> {
     };
     let image = helper::image()?;
     let group = stop::group(record)?.child("guest");
-    let directory = group.v2_dir_fd().unwrap_or(None);
+    let mut directory = group.v2_dir_fd_of(record.init.pid).unwrap_or(None);
     let (mut answers, write) = first::answer_pipe()?;
     let signals = sys::signal_descriptor(&PASSED_ON)?;
     let control = control(record);
-    let args = CloneArgs {
-        namespaces: Namespaces::NONE,
-        into_cgroup: directory.as_ref().map(AsFd::as_fd),
-        sibling: false,
+    let mut attempts = 0;
+    let forked = loop {
+        let into_cgroup = directory.as_ref().map(AsFd::as_fd);
+        match sys::clone3(&CloneArgs { namespaces: Namespaces::NONE, into_cgroup, sibling: false }) {
+            // The guest's systemd was just about to move and to close the group behind it.
+            Err(fault) if fault.is(libc::EBUSY) && attempts < 50 => {
+                attempts += 1;
+                std::thread::sleep(Duration::from_millis(10));
+                directory = group.v2_dir_fd_of(record.init.pid).unwrap_or(None);
+            }
+            forked => break forked.doing(what)?,
+        }
     };
-    let Forked::Parent { pidfd: stand_in, .. } = sys::clone3(&args).doing(what)? else {
+    let Forked::Parent { pidfd: stand_in, .. } = forked else {
         let place = Place {
             record,
             entry,

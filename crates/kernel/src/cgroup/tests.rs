@@ -74,3 +74,13 @@ fn the_groups_above_come_first() {
     let group = Hierarchies(Arc::new(Vec::new())).group("vservers").child("web1").child("guest");
     assert_eq!(group.prefixes(), ["vservers", "vservers/web1", "vservers/web1/guest"].map(Path::new));
 }
+
+#[test]
+fn where_a_guests_process_is_below_its_group() {
+    let group = Path::new("vservers/web1/guest");
+    let of = |path: &str| below(Path::new(path), group);
+    assert_eq!(of("/vservers/web1/guest"), Some(PathBuf::new()));
+    assert_eq!(of("/delegated/vservers/web1/guest/init.scope"), Some("init.scope".into()));
+    assert_eq!(of("/vservers/web1/guest/vservers/web1/guest"), Some("vservers/web1/guest".into()));
+    assert_eq!(of("/vservers/web11/guest"), None);
+}
