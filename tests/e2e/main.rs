@@ -28,6 +28,7 @@ mod rights;
 mod sockets;
 mod styles;
 mod sudden;
+mod systemd;
 mod tools;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         adoption::specs(),
         adversity::specs(),
         styles::specs(),
+        systemd::specs(),
         escape::specs(),
         published::specs(),
         hostile::specs(),

@@ -107,6 +107,9 @@ impl Ask {
     }
 }
 
+/// What a run leaves behind in its directory.
+const RUN: &[&str] = &["disk", "log", "console", "junit.xml"];
+
 /// One machine and what it is to run.
 struct Job {
     /// What its results are called: kernel and userland.
@@ -118,6 +121,8 @@ struct Job {
     processors: u8,
     /// Trials at a time. With one, the processor time of each is told.
     threads: u8,
+    /// After that it is switched off.
+    limit: Duration,
 }
 
 /// Runs what is asked for, on two machines at a time.
@@ -140,7 +145,9 @@ pub fn trials(words: &[String]) -> Outcome {
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let kernel = Kernel::resolve(generation, &cache)?;
         let (processors, threads) = (ask.processors.unwrap_or(1), ask.threads.unwrap_or(3));
-        jobs.push(Job { name, kernel, userland, directory, tests, processors, threads });
+        // A share is made to be over in a fraction of that; everything may be asked for on a busy machine.
+        let limit = if ask.share { Duration::from_mins(25) } else { Duration::from_hours(3) };
+        jobs.push(Job { name, kernel, userland, directory, tests, processors, threads, limit });
     }
     let Some(suite) = suite else {
         let command = ask.command.unwrap_or_default();
@@ -178,6 +185,8 @@ struct Report {
     name: String,
     results: Results,
     took: Duration,
+    /// Processor time of the emulator: on a busy builder a better measure than the clock.
+    used: Duration,
     /// What went wrong with the machine itself.
     trouble: Option<String>,
     directory: PathBuf,
@@ -211,19 +220,19 @@ impl Job {
             directory: &self.directory,
             processors: self.processors,
             memory_mib: 2048,
-            limit: Duration::from_mins(90),
+            limit: self.limit,
         }
     }
 
     /// Runs one command and prints what it prints.
     fn command(&self, command: &str) -> Outcome {
-        self.forget_disk();
+        self.forget(RUN);
         eprintln!("{}: {}", self.name, self.kernel.package());
         let ending = self.machine().run(command, |bytes, _| {
             // Nothing is to be done about a reader who went away.
             drop(io::stdout().write_all(bytes));
         });
-        self.forget_disk();
+        self.forget(&["disk"]);
         match ending? {
             Ending::Status(0) => Ok(()),
             Ending::Status(status) => Err(format!("exit status {status} on {}", self.name)),
@@ -236,22 +245,23 @@ impl Job {
     /// Runs the tests; those that look at a machine switched on again, when it has been.
     fn run(&self, suite: &Suite) -> Report {
         let begun = Instant::now();
-        self.forget_disk();
+        self.forget(RUN);
         eprintln!("{}: {} tests on {}", self.name, self.tests.len(), self.kernel.package());
         let mut results = Results::default();
         let (later, first): (Vec<Test>, Vec<Test>) =
             self.tests.iter().cloned().partition(|test| test.name.starts_with(suite::NEXT_BOOT));
-        let mut trouble = None;
+        let (mut trouble, mut used) = (None, Duration::ZERO);
         for tests in [first, later] {
             if !tests.is_empty() && trouble.is_none() {
-                trouble = self.run_tests(suite, &tests, &mut results).err();
+                trouble = self.run_tests(suite, &tests, &mut results, &mut used).err();
             }
         }
-        self.forget_disk();
+        self.forget(&["disk"]);
         let report = Report {
             name: self.name.clone(),
             results,
             took: begun.elapsed(),
+            used,
             trouble,
             directory: self.directory.clone(),
         };
@@ -265,12 +275,19 @@ impl Job {
 
     /// Emulation is not perfect: after a kernel that fell over, what has not been run gets a second chance. A failed
     /// test does not.
-    fn run_tests(&self, suite: &Suite, tests: &[Test], results: &mut Results) -> Outcome {
+    fn run_tests(
+        &self,
+        suite: &Suite,
+        tests: &[Test],
+        results: &mut Results,
+        used: &mut Duration,
+    ) -> Outcome {
         for attempt in 1..=2 {
             let missing: Vec<Test> = tests.iter().filter(|test| !results.has(test)).cloned().collect();
-            let mut used = Duration::ZERO;
+            let mut before = Duration::ZERO;
             let ending = self.machine().run(&suite.script(&missing, self.threads), |bytes, now| {
-                let cost = now.saturating_sub(std::mem::replace(&mut used, now));
+                let cost = now.saturating_sub(std::mem::replace(&mut before, now));
+                *used += cost;
                 for (test, outcome) in results.read(bytes) {
                     let word = match &outcome {
                         results::Outcome::Passed => "ok".to_owned(),
@@ -306,10 +323,12 @@ impl Job {
         Ok(())
     }
 
-    /// A disk is kept from one boot to the next within a run only.
-    fn forget_disk(&self) {
-        // It is not there yet, or will be made anew.
-        drop(fs::remove_file(self.directory.join("disk")));
+    /// A disk is kept from one boot to the next within a run only, and so is what was said.
+    fn forget(&self, files: &[&str]) {
+        for file in files {
+            // It is not there yet, or will be made anew.
+            drop(fs::remove_file(self.directory.join(file)));
+        }
     }
 }
 
@@ -340,12 +359,13 @@ fn conclude(reports: &[Report]) -> Outcome {
             report.results.outcomes().values().filter(|outcome| kind(outcome)).count()
         };
         eprintln!(
-            "vm {}: {} passed, {} failed, {} ignored in {} s; log: {}",
+            "vm {}: {} passed, {} failed, {} ignored in {} s, {} s of processor time; log: {}",
             report.name,
             count(|outcome| *outcome == results::Outcome::Passed),
             count(|outcome| matches!(outcome, results::Outcome::Failed(_))),
             count(|outcome| matches!(outcome, results::Outcome::Ignored(_))),
             report.took.as_secs(),
+            report.used.as_secs(),
             report.directory.join("log").display()
         );
     }

@@ -61,15 +61,17 @@ impl Program {
     }
 
     fn new(mut command: Command, shown: &str) -> Self {
-        let top = std::env::var_os("VSERVER_CGROUP_TOP").unwrap_or_default();
         command
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/root")
             .env("TERM", "xterm")
             .env("LANG", "C.UTF-8")
-            .env("VSERVER_CGROUP_TOP", top)
             .current_dir("/root");
+        // A trial on the host itself has none: what it shows is the usual place.
+        if let Some(top) = std::env::var_os("VSERVER_CGROUP_TOP") {
+            command.env("VSERVER_CGROUP_TOP", top);
+        }
         Self { command, shown: shown.to_owned(), patience: PATIENCE, input: None }
     }
 
@@ -137,7 +139,9 @@ impl Program {
     /// When it cannot be started.
     pub fn start(mut self) -> Running {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let base = PathBuf::from(format!("/run/e2e/{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        // Trials on the host itself share the directory.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let base = PathBuf::from(format!("/run/e2e/{}-{number}", std::process::id()));
         fs::create_dir_all("/run/e2e").expect("/run is ours");
         let (stdout, stderr) = (base.with_extension("out"), base.with_extension("err"));
         let stdin = self.input.as_ref().map_or_else(Stdio::null, |bytes| {

@@ -31,6 +31,8 @@ pub enum Need {
     SocketScope,
     /// valgrind, and somebody who wants the counts (`cargo xtask gate`).
     Counting,
+    /// A machine of its own (`cargo xtask vm --userland systemd`) that systemd runs.
+    SystemdHost,
 }
 
 impl Need {
@@ -48,6 +50,7 @@ impl Need {
             Self::Nat => "nat",
             Self::SocketScope => "socket-scope",
             Self::Counting => "counting",
+            Self::SystemdHost => "systemd-host",
         }
     }
 
@@ -86,6 +89,9 @@ impl Need {
             Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
             Self::Counting => (env::var_os("E2E_COUNTS").is_some() && succeeds("valgrind", &["--version"]))
                 .then_none("a wish for counts, or valgrind: cargo xtask gate"),
+            Self::SystemdHost => (env::var_os("E2E_MACHINE").is_some()
+                && Path::new("/run/systemd/system").is_dir())
+            .then_none("a machine of its own that systemd runs"),
             Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
         }
     }

@@ -5,6 +5,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::env;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ pub struct Spec {
     patience: Duration,
     host_network: bool,
     classic_needs: Vec<Need>,
+    on_the_host: bool,
     pending: Option<&'static str>,
     leaves: &'static [&'static str],
 }
@@ -38,6 +40,7 @@ impl Spec {
             patience: Duration::from_mins(2),
             host_network: false,
             classic_needs: Vec::new(),
+            on_the_host: false,
             pending: None,
             leaves: &[],
         }
@@ -113,6 +116,15 @@ impl Spec {
         self
     }
 
+    /// Runs on the host itself, without a space of its own and without the leak check: for a machine that is thrown away.
+    #[must_use]
+    pub fn on_the_host(mut self, need: Need) -> Self {
+        self.on_the_host = true;
+        self.needs.push(need);
+        self.patience = self.patience.max(Duration::from_mins(5));
+        self
+    }
+
     fn name(&self, mode: Option<Mode>) -> String {
         mode.map_or_else(|| self.name.to_owned(), |mode| format!("{}::{}", self.name, mode.word()))
     }
@@ -137,7 +149,8 @@ impl Spec {
             needs.extend(&self.classic_needs);
         }
         let pending = self.pending.filter(|_| env::var_os("E2E_PENDING").is_none());
-        let (images, host_network) = (self.images.clone(), self.host_network);
+        let images = self.images.clone();
+        let room = Room { host_network: self.host_network, on_the_host: self.on_the_host };
         let patience = slowly(self.patience);
         Trial::ignorable_test(name.clone(), move || {
             if let Some(reason) = pending {
@@ -159,9 +172,16 @@ impl Spec {
             for image in images {
                 image.make()?;
             }
-            play(&name, patience, host_network)
+            play(&name, patience, room)
         })
     }
+}
+
+/// Where a trial is played.
+#[derive(Clone, Copy)]
+struct Room {
+    host_network: bool,
+    on_the_host: bool,
 }
 
 /// The whole program: plays its part in a trial when it was started for one, else runs the trials asked for.
@@ -229,12 +249,12 @@ pub fn slowly(usual: Duration) -> Duration {
 }
 
 /// Starts the space of a trial, waits, and shows what was printed if it went wrong.
-fn play(name: &str, patience: Duration, host_network: bool) -> Result<Completion, Failed> {
+fn play(name: &str, patience: Duration, room: Room) -> Result<Completion, Failed> {
     let directory = place::trial(name);
     clear(&directory)?;
     let log = directory.join("log");
     let output = File::create_new(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut child = spawn(name, host_network, &output)?;
+    let mut child = spawn(name, room, &output)?;
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
@@ -267,7 +287,7 @@ fn play(name: &str, patience: Duration, host_network: bool) -> Result<Completion
 }
 
 /// Empties a trial's directory. Guest trees may hold what only `rm` has the stamina for.
-fn clear(directory: &std::path::Path) -> Result<(), Failed> {
+fn clear(directory: &Path) -> Result<(), Failed> {
     let removed = Command::new("rm").args(["-rf", "--one-file-system"]).arg(directory).status();
     if !removed.as_ref().is_ok_and(std::process::ExitStatus::success) {
         return Err(format!("{} cannot be emptied: {removed:?}", directory.display()).into());
@@ -275,8 +295,28 @@ fn clear(directory: &std::path::Path) -> Result<(), Failed> {
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()).into())
 }
 
-fn spawn(name: &str, host_network: bool, output: &File) -> Result<Child, Failed> {
+fn spawn(name: &str, room: Room, output: &File) -> Result<Child, Failed> {
     let end = || output.try_clone().map(Stdio::from).map_err(|error| Failed::from(error.to_string()));
+    let own = env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = if room.on_the_host { Command::new(&own) } else { unshared(&own, room.host_network) };
+    if !room.on_the_host {
+        command.env("VSERVER_CGROUP_TOP", place::cgroup_top(name));
+    }
+    command
+        .env(TRIAL, name)
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("VSERVER_PREFIX")
+        .stdin(Stdio::null())
+        .stdout(end()?)
+        .stderr(end()?)
+        // A signal from the terminal ends the harness; the space follows through `--kill-child`.
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()).into())
+}
+
+/// The program as PID 1 of new namespaces.
+fn unshared(program: &Path, host_network: bool) -> Command {
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -291,17 +331,6 @@ fn spawn(name: &str, host_network: bool, output: &File) -> Result<Child, Failed>
     if !host_network {
         command.arg("--net");
     }
+    command.arg(program);
     command
-        .arg(env::current_exe().map_err(|error| error.to_string())?)
-        .env(TRIAL, name)
-        .env("VSERVER_CGROUP_TOP", place::cgroup_top(name))
-        .env("RUST_BACKTRACE", "0")
-        .env_remove("VSERVER_PREFIX")
-        .stdin(Stdio::null())
-        .stdout(end()?)
-        .stderr(end()?)
-        // A signal from the terminal ends the harness; the space follows through `--kill-child`.
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("unshare: {error}").into())
 }

@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::userland::Userland;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -79,10 +79,9 @@ impl Machine<'_> {
     ) -> Result<Ending, String> {
         let (log, console) = (self.directory.join("log"), self.directory.join("console"));
         let (status, initrd) = (place.join("status"), place.join("initrd"));
-        for file in [&log, &console] {
-            drop(fs::remove_file(file));
-        }
-        fs::write(&log, "").map_err(|error| told(&log, &error))?;
+        // What earlier boots of a run have said stays.
+        let opened = File::options().create(true).append(true).open(&log);
+        let said = opened.and_then(|file| file.metadata()).map_err(|error| told(&log, &error))?.len();
         fs::write(&initrd, self.initramfs(script)?).map_err(|error| told(&initrd, &error))?;
         let disk = self.userland.disk(self.directory)?;
         let socket = place.join("virtiofs");
@@ -96,7 +95,7 @@ impl Machine<'_> {
             status: &status,
         };
         let mut machine = Helper(self.spawn(&files)?);
-        let ended = follow(&mut machine.0, &log, self.limit, output);
+        let ended = follow(&mut machine.0, &log, said, self.limit, output);
         drop(machine);
         drop(share);
         let in_time = ended?;
@@ -105,7 +104,7 @@ impl Machine<'_> {
             return Ok(Ending::Status(status));
         }
         // A boot that hangs is the emulation's fault, trials that do not end are their own.
-        if !in_time && fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        if !in_time && fs::metadata(&log).is_ok_and(|log| log.len() > said) {
             return Err(format!("not over after {} s", self.limit.as_secs()));
         }
         let text = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
@@ -141,8 +140,8 @@ impl Machine<'_> {
     }
 
     fn spawn(&self, files: &Files) -> Result<Child, String> {
-        let mut qemu = Command::new("nice");
-        qemu.args(["-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi"]);
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-accel", "tcg,thread=multi"]);
         qemu.args(["-machine", "q35,usb=off,vmport=off,smbus=off,sata=off", "-cpu", "max"]);
         qemu.args(["-smp", &self.processors.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
@@ -155,10 +154,10 @@ impl Machine<'_> {
             "-append",
             "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check audit=0",
         ]);
-        qemu.args(["-chardev", &format!("file,id=console,path={}", files.console.display())]);
+        qemu.args(["-chardev", &format!("file,id=console,path={},append=on", files.console.display())]);
         qemu.args(["-serial", "chardev:console", "-device", "virtio-serial-pci"]);
         for (name, file) in [("log", files.log), ("status", files.status)] {
-            qemu.args(["-chardev", &format!("file,id={name},path={}", file.display())]);
+            qemu.args(["-chardev", &format!("file,id={name},path={},append=on", file.display())]);
             qemu.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
         }
         qemu.args([
@@ -205,14 +204,16 @@ fn share(socket: &Path, log: &Path) -> Result<Helper, String> {
     Err("virtiofsd makes no socket".to_owned())
 }
 
-/// Hands on what the log gains until the machine is off; tells whether it was in time.
+/// Hands on what the log gains, behind what it had, until the machine is off; tells whether it was in time.
 fn follow(
     machine: &mut Child,
     log: &Path,
+    said: u64,
     limit: Duration,
     output: &mut dyn FnMut(&[u8], Duration),
 ) -> Result<bool, String> {
     let mut file = File::open(log).map_err(|error| told(log, &error))?;
+    file.seek(SeekFrom::Start(said)).map_err(|error| told(log, &error))?;
     let begun = Instant::now();
     let mut bytes = Vec::new();
     loop {

@@ -129,7 +129,7 @@ fn prelude() -> String {
         "ln -s /vm/target/debug/vserver /usr/local/sbin/vserver".to_owned(),
         format!("cp -r {} /usr/local/share/vserver", quoted(&top.join("share"))),
         // What a stock kernel of these generations must have is required: a test that is left out would be a lie.
-        "export E2E_REQUIRE=root,user-namespaces,id-map,cgroups,sys-resource,strace,archive,cgroupv2,deviceprogram"
+        "export E2E_REQUIRE=root,user-namespaces,id-map,cgroups,sys-resource,tracing,archive,cgroupv2,deviceprogram"
             .to_owned(),
         "export E2E_SLOWNESS=5 E2E_MACHINE=1 RUST_BACKTRACE=0".to_owned(),
     ]);
