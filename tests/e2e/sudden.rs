@@ -46,7 +46,7 @@ const NOT_FAILED: [u64; 24] = [
 ];
 
 /// Points with what is done to them: `kills` deaths and `failures` failing calls, or all.
-fn deeds(points: &[Point], kills: usize, failures: usize) -> (Vec<(Point, Deed)>, Random) {
+fn deeds(points: &[Point], kills: usize, failures: usize) -> Vec<(Point, Deed)> {
     let mut random = Random::new();
     let mut chosen: Vec<(Point, Deed)> =
         sample(points, kills, &mut random).into_iter().map(|point| (point, Deed::Kill)).collect();
@@ -65,7 +65,7 @@ fn deeds(points: &[Point], kills: usize, failures: usize) -> (Vec<(Point, Deed)>
         processes.iter().map(of).collect::<Vec<_>>().join(", "),
         chosen.len() - killed
     );
-    (chosen, random)
+    chosen
 }
 
 fn strike(followed: Followed<'_>, point: &Point, deed: Deed, words: &[&str]) -> Struck {
@@ -152,7 +152,7 @@ fn in_start(mode: Mode) {
     let points = assassin::points(&[], &words);
     guest.stop();
     nothing_left(&ground);
-    let (deeds, _) = deeds(&points, 26, 14);
+    let deeds = deeds(&points, 26, 14);
     let mut tally = Tally::default();
     for (turn, (point, deed)) in deeds.iter().enumerate() {
         let struck = strike(&[], point, *deed, &words);
@@ -184,7 +184,7 @@ fn in_stop(mode: Mode) {
     guest.start();
     let points = assassin::points(&beside(), &words);
     nothing_left(&ground);
-    let (deeds, _) = deeds(&points, 16, 8);
+    let deeds = deeds(&points, 16, 8);
     let mut tally = Tally::default();
     for (turn, (point, deed)) in deeds.iter().enumerate() {
         guest.start();
@@ -207,7 +207,7 @@ fn in_exec(mode: Mode) {
     let words = ["test", "exec", "/bin/sh", "-c", "echo on the console > /dev/console; usleep 20000"];
     let guard = || [("guard", pid("guard"))];
     let points = assassin::points(&guard(), &words);
-    let (deeds, _) = deeds(&points, 20, 10);
+    let deeds = deeds(&points, 20, 10);
     let (init, mut running) = (pid("init"), Inventory::now());
     let mut tally = Tally::default();
     for (point, deed) in &deeds {
@@ -237,7 +237,7 @@ fn in_reboot(mode: Mode) {
     let points = assassin::points(&beside(), &words);
     assert!(points.iter().any(|point| point.who.starts_with("guard.")), "the guard has started nothing");
     guest.vserver(&["start"]).ok();
-    let (deeds, _) = deeds(&points, 16, 8);
+    let deeds = deeds(&points, 16, 8);
     let mut tally = Tally::default();
     for (turn, (point, deed)) in deeds.iter().enumerate() {
         is_well(&guest);
@@ -256,25 +256,23 @@ fn in_reboot(mode: Mode) {
     tally.tell();
 }
 
-/// A running guest without a guard, or without a record, is adopted by the next command, which dies of it.
+/// A running guest without a guard and without a record is adopted by the next command, which dies of it.
 fn in_adoption(mode: Mode) {
     let ground = Inventory::now();
     let guest = seasoned(mode);
     guest.start();
     let init = pid("init");
-    let bereave = |record: bool| {
+    let bereave = || {
         host("kill", &["-KILL", &pid("guard")]).ok();
-        if record {
-            host("rm", &["-rf", "/run/vservers/.state", "/run/vservers/test", "/run/vservers.rev"]).ok();
-        }
+        host("rm", &["-rf", "/run/vservers/.state", "/run/vservers/test", "/run/vservers.rev"]).ok();
     };
     let words = ["test", "exec", "true"];
-    bereave(true);
+    bereave();
     let points = assassin::points(&[], &words);
-    let (deeds, mut random) = deeds(&points, 16, 8);
+    let deeds = deeds(&points, 16, 8);
     let mut tally = Tally::default();
     for (point, deed) in &deeds {
-        bereave(random.below(3) > 0);
+        bereave();
         tally.add(&strike(&[], point, *deed, &words));
         is_well(&guest);
         assert_eq!(pid("init"), init, "the guest is another one");
@@ -303,7 +301,7 @@ fn in_build(mode: Mode) {
     let words = ["new", "build", "-m", "clone", "--context", "200", "--", "--source", "test"];
     let points = assassin::points(&[], &words);
     vserver(&["--silent", "new", "delete"]).ok();
-    let (deeds, _) = deeds(&points, 16, 8);
+    let deeds = deeds(&points, 16, 8);
     let mut tally = Tally::default();
     for (point, deed) in &deeds {
         let struck = strike(&[], point, *deed, &words);

@@ -1,8 +1,8 @@
 //! Commands that are followed system call by system call, with whatever they fork, so that one of the processes dies
 //! at one of them, or the call fails (`programs/assassin.rs`).
 //!
-//! `E2E_POINTS` says at how many points (a sample, spread over all, with a seed that is printed; `E2E_SEED` repeats
-//! it); `all` takes every one, `WHO/NTH` a single one.
+//! `E2E_POINTS` says at how many points (a sample, spread over all, with a seed that is printed; `E2E_SEED` gives
+//! another one, `random` each time a new one); `all` takes every one, `WHO/NTH` a single one.
 
 use crate::command::{Done, Program};
 use crate::probe::rust_program;
@@ -97,14 +97,18 @@ pub fn fail(followed: Followed<'_>, point: &Point, errno: i32, words: &[&str]) -
 pub struct Random(u64);
 
 impl Random {
-    /// With the seed of `E2E_SEED`, or a new one; printed either way.
+    /// With the seed of `E2E_SEED`, printed: the same each time by default, so that whoever changes something else is
+    /// not surprised by it, and another one each time with `random`.
     pub fn new() -> Self {
-        let given = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok());
         let fresh = || {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
             u64::from(now.subsec_nanos()) << 1 | 1
         };
-        let seed = given.unwrap_or_else(fresh);
+        let seed = match std::env::var("E2E_SEED").as_deref() {
+            Ok("random") => fresh(),
+            Ok(number) => number.parse().unwrap_or(1),
+            Err(_) => 20_261_125,
+        };
         eprintln!("== E2E_SEED={seed}");
         Self(seed)
     }

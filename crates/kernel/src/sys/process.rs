@@ -147,8 +147,10 @@ pub(crate) fn hold_user_namespace(uid: u32, gid: u32) -> io::Result<(i32, OwnedF
         Forked::Child => {
             let errno =
                 become_holder(uid, gid).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
-            // A parent that is gone cannot be told, and the child ends with it.
-            drop(tell.write_all(&errno.to_ne_bytes()));
+            // A parent that cannot be told would wait for ever for a child that holds the pipe open.
+            if tell.write_all(&errno.to_ne_bytes()).is_err() {
+                exit_now(1);
+            }
             // One that died before the death signal was asked for sends none.
             if rustix::process::getppid() != Some(parent) {
                 exit_now(0);
