@@ -52,8 +52,8 @@ fn count() -> Result<Vec<(String, u64)>, String> {
     let mut test = cargo(&["test", "--locked", "--quiet", "--package", "vserver-e2e", "--test", "e2e", "--"]);
     test.env("E2E_FILTER", "gate_instructions").env("E2E_REQUIRE", "counting").env("E2E_COUNTS", &file);
     run_within(10, &test)?;
-    let text = fs::read_to_string(&file).map_err(|error| format!("nothing was counted: {error}"))?;
-    Ok(figures(&text))
+    let counted = fs::read_to_string(&file).map_err(|error| format!("nothing was counted: {error}"))?;
+    Ok(figures(&counted))
 }
 
 /// Lines of a word and a number; others are passed over.

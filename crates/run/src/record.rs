@@ -13,6 +13,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -169,9 +170,13 @@ fn read(path: &Path) -> Result<Option<Record>, String> {
     }
 }
 
-/// The kernel's name of this boot.
-pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+/// The kernel's name of this boot, read once: a list compares it with every record.
+pub fn boot_id() -> &'static str {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        read.map(|id| id.trim().to_owned()).unwrap_or_default()
+    })
 }
 
 /// Seconds since 1970.

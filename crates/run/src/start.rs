@@ -118,10 +118,10 @@ pub fn start(
     wait_if_ending(layout, name)?;
     let state = record::state(layout, name);
     if let State::Running(record) = state {
-        return already_running(layout, *record, say);
+        return Ok(already_running(layout, *record, say));
     }
     if let Some(record) = adopt::unrecorded(layout, name, dir)? {
-        return already_running(layout, record, say);
+        return Ok(already_running(layout, record, say));
     }
     match state {
         State::Ended(record) => {
@@ -134,11 +134,11 @@ pub fn start(
 }
 
 /// What the guest has lost meanwhile is put right.
-fn already_running(layout: &Layout, record: Record, say: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+fn already_running(layout: &Layout, record: Record, say: &mut dyn FnMut(&str)) -> Outcome {
     if let Err(failure) = record.write(layout).and_then(|()| virtualtree::write(layout, &record)) {
         say(&format!("warning: {}", in_one_line(&failure)));
     }
-    Ok(Outcome::AlreadyRunning(Box::new(adopt::with_guard(layout, record, say))))
+    Outcome::AlreadyRunning(Box::new(adopt::with_guard(layout, record, say)))
 }
 
 /// A guest that has just been killed still has its first process for a moment: it does not count as running.
@@ -557,7 +557,7 @@ impl Made<'_> {
             }),
             group: group.unwrap_or_default(),
             started: record::now(),
-            boot: record::boot_id(),
+            boot: record::boot_id().to_owned(),
             rights: first.rights.clone(),
             view: plan.view.clone(),
             ending: plan.ending.clone(),

@@ -126,7 +126,7 @@ impl Ledger {
     pub fn load(layout: &Layout, name: &GuestName) -> Result<Self, Failure> {
         let path = Self::path(layout, name);
         let what = || format!("read {}", path.display());
-        let fresh = || Self { boot: boot_id(), ..Self::default() };
+        let fresh = || Self { boot: boot_id().to_owned(), ..Self::default() };
         match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(fresh()),
             Err(error) => Err(error).doing(what),
