@@ -25,6 +25,7 @@ mod network_namespaces;
 mod network_setups;
 mod published;
 mod rights;
+mod servers;
 mod sockets;
 mod styles;
 mod sudden;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         tools::specs(),
         sockets::specs(),
         network_building::specs(),
+        servers::specs(),
         network_interfaces::specs(),
         network_namespaces::specs(),
         address_escape::specs(),

@@ -27,6 +27,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("bash", "bash"),
     ("ar", "binutils"),
     ("python3", "python3"),
+    ("wget", "wget"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
     ("depmod", "kmod"),
