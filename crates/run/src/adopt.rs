@@ -288,7 +288,10 @@ fn new_guard(
     };
     let (outside, stat, console) = gathered().unwrap_or_else(|failure| failed(&failure));
     let control = first::control(&record.rights).unwrap_or_else(|fault| failed(&fault.into()));
-    write_all(report, &[u8::from(console.is_some())]);
+    // Without this the tool would wait for the report, and this process for the word.
+    if rustix::io::write(report, &[u8::from(console.is_some())]) != Ok(1) {
+        sys::exit_now(1);
+    }
     let mut letter = [0u8];
     // No letter: the tool has died, and nothing names this guard.
     if File::from(go).read_exact(&mut letter).is_err() {
