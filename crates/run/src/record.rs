@@ -327,7 +327,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), Failure> {
 }
 
 /// Where a file is written before it gets its place.
-fn beside(path: &Path) -> PathBuf {
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     beside.into()

@@ -222,8 +222,12 @@ fn start_locked(
     match done {
         Ok(()) => {
             undo.keep();
-            let record = record::running(layout, name);
-            record.ok_or_else(|| Failure::new("the guest ended as soon as it had been started"))
+            match (record::running(layout, name), &site.first) {
+                (Some(record), _) => Ok(record),
+                // It runs: only its record cannot be read at this moment.
+                (None, Some(first)) if first.id.is_alive() => record_of(&site),
+                _ => Err(Failure::new("the guest ended as soon as it had been started")),
+            }
         }
         Err(failure) if site.taken_over => {
             // What was done belongs to whoever stopped (and perhaps started) the guest meanwhile.

@@ -145,6 +145,8 @@ impl Ledger {
         let path = Self::path(layout, name);
         if self.interfaces.is_empty() && self.namespace.is_empty() {
             record::remove_if_there(&path)?;
+            // Of a start that was killed while it wrote.
+            record::remove_if_there(&record::beside(&path))?;
             remove_directories(layout);
             return Ok(());
         }
@@ -230,7 +232,8 @@ pub fn take_down_in(
     mounts: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
     // Most guests that end have added nothing, or have been cleaned up after: no lock for them.
-    if !Ledger::path(layout, name).exists() && !claims_path(layout).exists() {
+    let path = Ledger::path(layout, name);
+    if !path.exists() && !record::beside(&path).exists() && !claims_path(layout).exists() {
         return Ok(());
     }
     let _lock = lock(layout)?;
