@@ -158,7 +158,7 @@ fn busybox(root: &Path) -> std::io::Result<()> {
         ("etc/inittab", 0o644, INITTAB),
         ("etc/init.d/rc", 0o755, RC),
         ("etc/rc.start", 0o644, DAEMON),
-        ("etc/rc.stop", 0o644, "killall sleep\n"),
+        ("etc/rc.stop", 0o644, "kill -TERM -1\n"),
         ("etc/rc.boot", 0o644, "echo booted >> /var/log/boot\n"),
         ("etc/rc.down", 0o644, "echo down >> /var/log/boot\n"),
     ] {
