@@ -113,20 +113,26 @@ pub fn write(layout: &Layout, name: &GuestName, view: &View) -> Result<(), Failu
 }
 
 fn write_all(directory: &Path, picture: &Picture) -> io::Result<()> {
-    let first = !directory.is_dir();
-    if first {
-        record::make_directory(directory).map_err(io::Error::other)?;
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
-        fs::create_dir(directory.join("bpf"))?;
-        symlink(format!("/{PLACE}"), directory.join("self"))?;
-        for file in iterator::FILES {
-            symlink(format!("bpf/{file}"), directory.join(file))?;
-        }
+    // Each by itself: a start that was killed may have left a part of them.
+    record::make_directory(directory).map_err(io::Error::other)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    unless_there(fs::create_dir(directory.join("bpf")))?;
+    unless_there(symlink(format!("/{PLACE}"), directory.join("self")))?;
+    for file in iterator::FILES {
+        unless_there(symlink(format!("bpf/{file}"), directory.join(file)))?;
     }
     for (file, text) in files(picture) {
         replace(&directory.join(file), text.as_bytes())?;
     }
     write_class(&directory.join("class"), picture)
+}
+
+/// That something is there already is fine.
+fn unless_there(made: io::Result<()>) -> io::Result<()> {
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 /// Whoever has the old file open reads it to its end.
@@ -399,6 +405,23 @@ mod tests {
         );
         assert!(file("ipv6_route").starts_with("00000000000000000000000000000001 80 "));
         assert_eq!(file("ipv6_route").lines().count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_start_has_left_is_completed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("net");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("dev"), "half a li").unwrap();
+        for _ in 0..2 {
+            write_all(&directory, &picture()).unwrap();
+            let link = fs::read_link(directory.join("self")).unwrap();
+            assert_eq!(link, Path::new("/").join(PLACE));
+            assert!(directory.join("bpf").is_dir());
+            assert!(fs::symlink_metadata(directory.join(iterator::FILES[0])).unwrap().is_symlink());
+            assert_eq!(fs::read_to_string(directory.join("dev")).unwrap(), file("dev"));
+            assert_eq!(fs::read_to_string(directory.join("class/eth0/mtu")).unwrap(), "1500\n");
+        }
     }
 
     #[test]
