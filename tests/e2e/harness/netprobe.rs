@@ -4,7 +4,7 @@
 use crate::Guest;
 use crate::command::{Done, Program};
 use crate::outside::Outside;
-use crate::probe::{Answers, built, rust_program};
+use crate::probe::{Answers, program_of_32_bits, rust_program};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -30,10 +30,7 @@ pub fn program() -> PathBuf {
 ///
 /// When the compiler is missing or refuses it.
 pub fn program_32() -> PathBuf {
-    let mut compiler = Command::new("gcc");
-    compiler.args(["-m32", "-O1", "-nostdlib", "-static", "-ffreestanding", "-fno-pic", "-no-pie"]);
-    compiler.args(["-fno-stack-protector", "-Wall", "-Wextra", "-Werror"]);
-    built("thirtytwo", "c", compiler)
+    program_of_32_bits("thirtytwo")
 }
 
 /// Puts both into a guest's tree.

@@ -30,10 +30,28 @@ pub(crate) fn rust_program(name: &str) -> PathBuf {
     built(name, "rs", compiler)
 }
 
+/// A static 32-bit program from `programs/NAME.c`.
+pub(crate) fn program_of_32_bits(name: &str) -> PathBuf {
+    let mut compiler = Command::new("gcc");
+    compiler.args(["-m32", "-O1", "-nostdlib", "-static", "-ffreestanding", "-fno-pic", "-no-pie"]);
+    compiler.args(["-fno-stack-protector", "-Wall", "-Wextra", "-Werror"]);
+    built(name, "c", compiler)
+}
+
+/// Builds all of them: for a machine that has no compiler.
+pub(crate) fn build_all() {
+    for name in ["probe", "netprobe", "viewprobe", "assassin"] {
+        drop(rust_program(name));
+    }
+    for name in ["thirtytwo", "view32"] {
+        drop(program_of_32_bits(name));
+    }
+}
+
 /// Builds `programs/NAME.EXTENSION` unless it is there, and tells where. Trials run side by side: each builds for
 /// itself, and the last one's file stays. The file's name begins with `probe`: what runs trials in a virtual machine
 /// takes those along.
-pub(crate) fn built(name: &str, extension: &str, compiler: Command) -> PathBuf {
+fn built(name: &str, extension: &str, compiler: Command) -> PathBuf {
     static KNOWN: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().expect("nobody else is there when a build panics");
     known.entry(name.to_owned()).or_insert_with(|| build(name, extension, compiler)).clone()

@@ -238,7 +238,7 @@ fn make_images(specs: &[Spec], chosen: impl Fn(&str) -> bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    drop(probe::program());
+    probe::build_all();
     ExitCode::SUCCESS
 }
 

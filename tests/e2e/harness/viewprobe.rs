@@ -3,22 +3,14 @@
 
 use crate::Guest;
 use crate::command::{Program, host};
-use crate::probe::{Answers, built, rust_program};
+use crate::probe::{Answers, program_of_32_bits, rust_program};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// Where it lies in a guest.
 pub const INSIDE: &str = "/bin/viewprobe";
 /// Where the 32-bit program lies in a guest.
 pub const INSIDE_32: &str = "/bin/view32";
-
-fn program_32() -> PathBuf {
-    let mut compiler = Command::new("gcc");
-    compiler.args(["-m32", "-O1", "-nostdlib", "-static", "-ffreestanding", "-fno-pic", "-no-pie"]);
-    compiler.args(["-fno-stack-protector", "-Wall", "-Wextra", "-Werror"]);
-    built("view32", "c", compiler)
-}
 
 /// Puts both into a guest's tree.
 ///
@@ -26,7 +18,8 @@ fn program_32() -> PathBuf {
 ///
 /// When they cannot be built or copied.
 pub fn plant(guest: &Guest) {
-    for (program, inside) in [(rust_program("viewprobe"), INSIDE), (program_32(), INSIDE_32)] {
+    for (program, inside) in [(rust_program("viewprobe"), INSIDE), (program_of_32_bits("view32"), INSIDE_32)]
+    {
         fs::copy(program, guest.tree(inside)).expect("the tree is ours");
     }
 }
