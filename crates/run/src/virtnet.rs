@@ -33,7 +33,28 @@ const FILES: [&str; 2] = ["status", "info"];
 /// `/run` cannot be written.
 pub fn write(layout: &Layout, published: &Published, rules: &Rules) -> Result<(), Failure> {
     let directory = layout.virtnet_of(rules.nid);
-    make_directory(&directory)?;
+    if directory.is_dir() {
+        return write_files(&directory, published, rules);
+    }
+    // A directory is there with all its files or not at all; what a killed command leaves is known by the group.
+    let draft = draft_of(layout, &published.group);
+    remove_directory(&draft)?;
+    make_directory(&draft)?;
+    let written = write_files(&draft, published, rules)
+        .and_then(|()| fs::rename(&draft, &directory).doing(|| format!("write {}", directory.display())));
+    if written.is_err() {
+        remove_directory(&draft)?;
+    }
+    written
+}
+
+/// Where the files of a group's context are written first; no number, so that it is not taken for a context.
+fn draft_of(layout: &Layout, group: &Path) -> PathBuf {
+    let name = group.to_string_lossy().replace('/', "-");
+    layout.virtnetdir().join(format!(".{name}"))
+}
+
+fn write_files(directory: &Path, published: &Published, rules: &Rules) -> Result<(), Failure> {
     for (name, text) in FILES.iter().zip([status(published), info(published, rules)]) {
         let path = directory.join(name);
         let beside = directory.join(format!("{name}.new"));
@@ -95,6 +116,7 @@ pub fn numbers(layout: &Layout) -> Vec<Nid> {
 /// # Errors
 /// `/run` cannot be written.
 pub fn remove_of_group(layout: &Layout, group: &Path) -> Result<(), Failure> {
+    remove_directory(&draft_of(layout, group))?;
     let own = |nid: &Nid| read(layout, *nid).is_some_and(|published| published.group == group);
     numbers(layout).into_iter().filter(own).try_for_each(|nid| remove(layout, nid))
 }
@@ -104,9 +126,13 @@ pub fn remove_of_group(layout: &Layout, group: &Path) -> Result<(), Failure> {
 /// # Errors
 /// `/run` cannot be written.
 pub fn remove(layout: &Layout, nid: Nid) -> Result<(), Failure> {
-    match fs::remove_dir_all(layout.virtnet_of(nid)) {
+    remove_directory(&layout.virtnet_of(nid))
+}
+
+fn remove_directory(directory: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove {}", layout.virtnet_of(nid).display()))
+            Err(error).doing(|| format!("remove {}", directory.display()))
         }
         _ => Ok(()),
     }
