@@ -19,6 +19,7 @@ use results::Results;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use suite::{Suite, Test};
@@ -49,8 +50,14 @@ struct Ask {
     userland: Option<String>,
     /// A shell command in place of the trials.
     command: Option<String>,
+    /// Words of a machine's kernel command line beside our own, as `lsm=landlock,bpf`.
+    append: String,
     /// Processors of a machine.
     processors: Option<u8>,
+    /// Memory of a machine, MiB.
+    memory: Option<u32>,
+    /// Machines at a time.
+    machines: Option<u8>,
     /// Trials at a time.
     threads: Option<u8>,
     /// Words that narrow the trials down.
@@ -68,10 +75,11 @@ fn parse(words: &[String]) -> Result<Ask, String> {
             "--kernel" => ask.kernel = Some(value()?),
             "--userland" => ask.userland = Some(value()?),
             "--command" => ask.command = Some(value()?),
-            "--processors" | "--threads" => {
-                let number = Some(value()?.parse().map_err(|_| format!("{word} wants a number"))?);
-                if word == "--threads" { ask.threads = number } else { ask.processors = number }
-            }
+            "--append" => ask.append = value()?,
+            "--memory" => ask.memory = Some(number(word, &value()?)?),
+            "--processors" => ask.processors = Some(number(word, &value()?)?),
+            "--threads" => ask.threads = Some(number(word, &value()?)?),
+            "--machines" => ask.machines = Some(number(word, &value()?)?),
             _ if word.starts_with('-') => return Err(format!("no option named {word}")),
             _ => ask.filters.push(word.clone()),
         }
@@ -79,21 +87,24 @@ fn parse(words: &[String]) -> Result<Ask, String> {
     Ok(ask)
 }
 
+fn number<N: FromStr>(option: &str, text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| format!("{option} wants a number, not {text:?}"))
+}
+
 impl Ask {
     /// The machines that are asked for: kernel, and whether systemd runs it.
     fn machines(&self) -> Result<Vec<(Generation, bool)>, String> {
-        let mut kernels: Vec<Generation> = match &self.kernel {
+        if self.share {
+            // The oldest with nothing around it, the other as servers run it.
+            return Ok(GENERATIONS.iter().copied().zip([false, true]).collect());
+        }
+        let kernels: Vec<Generation> = match &self.kernel {
             Some(name) => GENERATIONS.iter().copied().filter(|one| one.name == name).collect(),
             None => GENERATIONS.iter().copied().filter(|one| self.long || !one.long).collect(),
         };
         if kernels.is_empty() {
             let names: Vec<&str> = GENERATIONS.iter().map(|one| one.name).collect();
             return Err(format!("--kernel is one of {}", names.join(", ")));
-        }
-        if self.share {
-            // The oldest with nothing around it, the other as servers run it.
-            kernels.truncate(2);
-            return Ok(kernels.into_iter().zip([false, true]).collect());
         }
         let userlands: &[bool] = match self.userland.as_deref() {
             // One machine is enough for a command.
@@ -104,6 +115,13 @@ impl Ask {
             Some(other) => return Err(format!("no userland {other:?}: minimal or systemd")),
         };
         Ok(kernels.iter().flat_map(|kernel| userlands.iter().map(|userland| (*kernel, *userland))).collect())
+    }
+
+    /// Whether this one of the machines is to run: tests can be shared out among more of them.
+    fn has(&self, generation: Generation, has_systemd: bool) -> bool {
+        let word = if has_systemd { "systemd" } else { "minimal" };
+        self.kernel.as_deref().is_none_or(|name| name == generation.name)
+            && self.userland.as_deref().is_none_or(|name| name == word)
     }
 }
 
@@ -118,7 +136,9 @@ struct Job {
     userland: Userland,
     directory: PathBuf,
     tests: Vec<Test>,
+    append: String,
     processors: u8,
+    memory_mib: u32,
     /// Trials at a time. With one, the processor time of each is told.
     threads: u8,
     /// After that it is switched off.
@@ -139,6 +159,9 @@ pub fn trials(words: &[String]) -> Outcome {
     };
     let mut jobs = Vec::new();
     for ((generation, has_systemd), tests) in machines.into_iter().zip(shares) {
+        if !ask.has(generation, has_systemd) {
+            continue;
+        }
         let userland = if has_systemd { Userland::systemd(&cache)? } else { Userland::Minimal };
         let name = format!("{} {}", generation.name, userland.word());
         let directory = cache.join(name.replace(' ', "-"));
@@ -147,13 +170,25 @@ pub fn trials(words: &[String]) -> Outcome {
         let (processors, threads) = (ask.processors.unwrap_or(1), ask.threads.unwrap_or(3));
         // A share is made to be over in a fraction of that; everything may be asked for on a busy machine.
         let limit = if ask.share { Duration::from_mins(25) } else { Duration::from_hours(3) };
-        jobs.push(Job { name, kernel, userland, directory, tests, processors, threads, limit });
+        let (append, memory_mib) = (ask.append.clone(), ask.memory.unwrap_or(2048));
+        jobs.push(Job {
+            name,
+            kernel,
+            userland,
+            directory,
+            tests,
+            append,
+            processors,
+            memory_mib,
+            threads,
+            limit,
+        });
     }
     let Some(suite) = suite else {
         let command = ask.command.unwrap_or_default();
         return jobs.iter().try_for_each(|job| job.command(&command));
     };
-    conclude(&run_all(&jobs, &suite))
+    conclude(&run_all(&jobs, &suite, ask.machines.unwrap_or(2)))
 }
 
 /// Which machine runs what, and that its images are there.
@@ -192,12 +227,12 @@ struct Report {
     directory: PathBuf,
 }
 
-/// Two machines at a time: one for each processor of the usual builder, as a machine makes good use of one only.
-fn run_all(jobs: &[Job], suite: &Suite) -> Vec<Report> {
+/// Two machines at a time are usual: one for each processor of a builder, as a machine makes good use of one only.
+fn run_all(jobs: &[Job], suite: &Suite, at_a_time: u8) -> Vec<Report> {
     let waiting = Mutex::new(jobs.iter());
     let reports = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..at_a_time.max(1) {
             scope.spawn(|| {
                 loop {
                     let Some(job) = waiting.lock().expect("nobody panics").next() else { break };
@@ -218,8 +253,9 @@ impl Job {
             kernel: &self.kernel,
             userland: &self.userland,
             directory: &self.directory,
+            append: &self.append,
             processors: self.processors,
-            memory_mib: 2048,
+            memory_mib: self.memory_mib,
             limit: self.limit,
         }
     }

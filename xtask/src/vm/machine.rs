@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// PID 1 of the machine.
 const INIT: &str = include_str!("init");
 
+/// What every kernel is told: without the cures of processors' speculation, which cost much and prove nothing here.
+const COMMAND_LINE: &str =
+    "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check audit=0";
+
 /// What is booted and done there.
 pub struct Machine<'a> {
     /// The kernel.
@@ -22,6 +26,8 @@ pub struct Machine<'a> {
     pub userland: &'a Userland,
     /// Where log and console are kept.
     pub directory: &'a Path,
+    /// Words of the kernel's command line beside our own.
+    pub append: &'a str,
     /// Processors. More than one makes short-lived processes slower under emulation, not faster.
     pub processors: u8,
     /// Its memory.
@@ -149,11 +155,7 @@ impl Machine<'_> {
         qemu.args(["-m", &memory, "-numa", "node,memdev=memory"]);
         qemu.args(["-object", &format!("memory-backend-memfd,id=memory,size={memory},share=on")]);
         qemu.arg("-kernel").arg(self.kernel.image()).arg("-initrd").arg(files.initrd);
-        // Without speculation's cures, which cost much and prove nothing here.
-        qemu.args([
-            "-append",
-            "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check audit=0",
-        ]);
+        qemu.args(["-append", &format!("{COMMAND_LINE} {}", self.append)]);
         qemu.args(["-chardev", &format!("file,id=console,path={},append=on", files.console.display())]);
         qemu.args(["-serial", "chardev:console", "-device", "virtio-serial-pci"]);
         for (name, file) in [("log", files.log), ("status", files.status)] {
