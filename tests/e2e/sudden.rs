@@ -153,10 +153,7 @@ fn in_start(mode: Mode) {
     let points = assassin::points(&[], &words);
     guest.stop();
     nothing_left(&ground);
-    // Failing calls only where they are asked for: two places of a start are not clean yet. The ledger of addresses is
-    // left when taking back fails itself, and a signal that cannot be sent makes the clean-up wait (E2E_SEED=99 has both).
-    let asked = assassin::is_long() || std::env::var_os("E2E_SEED").is_some();
-    let deeds = deeds(&points, 26, if asked { 14 } else { 0 });
+    let deeds = deeds(&points, 26, 14);
     let mut tally = Tally::default();
     for (turn, (point, deed)) in deeds.iter().enumerate() {
         let struck = strike(&[], point, *deed, &words);

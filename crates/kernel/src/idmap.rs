@@ -17,6 +17,6 @@ pub fn user_namespace_with(ranges: &[IdRange]) -> Result<OwnedFd> {
         sys::hold_user_namespace(owner, owner).blame("unshare(2)", "a user namespace for an id map")?;
     // The holder is our child and not reaped yet: its number cannot have been taken over.
     let made = ns::write_id_maps(pid, ranges, ranges).and_then(|()| ns::open(pid, Namespaces::USER));
-    sys::kill(&pidfd);
+    sys::kill_and_reap(pid, &pidfd);
     made
 }

@@ -33,9 +33,14 @@ impl ProcessId {
     }
 
     /// Whether it is there and has not ended; a zombie that nobody has collected counts as ended.
+    ///
+    /// One that cannot be looked at (too many open files, no memory) counts as alive: whoever takes it for ended cleans
+    /// up after it.
     pub fn is_alive(&self) -> bool {
-        proc::stat(self.pid)
-            .is_ok_and(|stat| stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X'))
+        match proc::stat(self.pid) {
+            Ok(stat) => stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X'),
+            Err(fault) => !(fault.is(libc::ENOENT) || fault.is(libc::ESRCH)),
+        }
     }
 
     /// Whether it is about to end: killed, or on its way through exit(2). The init of a PID namespace stays for a while

@@ -341,5 +341,5 @@ pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         file.write_all(bytes)?;
         fs::rename(&beside, path)
     };
-    write().doing(|| format!("write {}", path.display()))
+    write().inspect_err(|_| drop(fs::remove_file(&beside))).doing(|| format!("write {}", path.display()))
 }

@@ -592,7 +592,9 @@ fn await_command(site: &mut Site<'_>, say: &mut dyn FnMut(&str)) -> Result<(), F
     site.lock = Some(take_lock(site.layout, name, say)?);
     let ours = match record::state(site.layout, name) {
         State::Running(record) | State::Ended(record) => record.init == process.id,
-        State::Broken { .. } | State::Stopped => false,
+        // It cannot be read at this moment: whoever stops a guest ends its processes first.
+        State::Broken { .. } => process.id.is_alive(),
+        State::Stopped => false,
     };
     if !ours {
         site.taken_over = true;

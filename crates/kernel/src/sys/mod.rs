@@ -37,7 +37,7 @@ pub use process::{
     CloneArgs, CloseRange, Forked, clone3, close_range, execveat, exit_now, fork, pidfd_open,
     pidfd_send_signal, reset_signals,
 };
-pub(crate) use process::{hold_user_namespace, kill};
+pub(crate) use process::{hold_user_namespace, kill_and_reap};
 pub use quota::{QuotaKind, quota_is_on};
 pub use seccomp::{
     Filter, RawNotification, SeccompAnswer, seccomp_answer, seccomp_give, seccomp_is_waiting, seccomp_load,

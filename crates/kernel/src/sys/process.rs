@@ -172,7 +172,7 @@ pub(crate) fn hold_user_namespace(uid: u32, gid: u32) -> io::Result<(i32, OwnedF
             match failed {
                 None => Ok((pid, pidfd)),
                 Some(error) => {
-                    kill_and_reap(&pidfd);
+                    kill_and_reap(pid, &pidfd);
                     Err(error)
                 }
             }
@@ -194,18 +194,16 @@ fn become_holder(uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends a child of ours and collects it; a child that is already gone is as good.
-pub(crate) fn kill_and_reap(pidfd: &OwnedFd) {
-    use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+/// Ends a child of ours that nobody has collected yet, and collects it.
+pub(crate) fn kill_and_reap(pid: i32, pidfd: &OwnedFd) {
+    use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
     use std::os::fd::AsFd as _;
-    if pidfd_send_signal(pidfd, Signal::KILL).is_ok() {
+    // Nobody else can have its number before it is collected. Left alive it would keep what it has inherited of us:
+    // the lock of a guest, for one.
+    let by_number = || Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
+    if pidfd_send_signal(pidfd, Signal::KILL).is_ok() || by_number() {
         waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).ok();
     }
-}
-
-/// Ends the holder that [`hold_user_namespace`] made.
-pub(crate) fn kill(pidfd: &OwnedFd) {
-    kill_and_reap(pidfd);
 }
 
 /// Replaces this program by the file `path` relative to `dir`; an empty `path` runs the descriptor itself.

@@ -27,10 +27,16 @@ pub fn add_addresses(
 ) -> Result<(), Failure> {
     let (layout, name) = (site.layout.clone(), site.guest.name.clone());
     let loopback = loopback_of.map(lback6);
-    if let Some(deed) = interfaces::add(&layout, &name, addresses, loopback, say)? {
+    let added = interfaces::add(&layout, &name, addresses, loopback, say);
+    let deed = match &added {
+        Ok(deed) => deed.clone(),
+        // The ledger tells what there is.
+        Err(_) => Some("addresses of the guest".into()),
+    };
+    if let Some(deed) = deed {
         undo.did(deed, move || take_down(&layout, &name, Part::Interfaces));
     }
-    Ok(())
+    added.map(drop)
 }
 
 /// `Step::Namespace`.
