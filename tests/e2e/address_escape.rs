@@ -30,6 +30,8 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("escape_address_own_headers_granted", own_headers_granted).only(&[Mode::Classic]),
         Spec::new("escape_address_ping_sockets", ping_sockets),
         Spec::new("escape_address_packet_sockets", packet_sockets),
+        // The same as above.
+        Spec::new("escape_address_packet_sockets_granted", packet_sockets_granted).only(&[Mode::Classic]),
         Spec::new("escape_address_netlink", netlink),
         Spec::new("escape_address_other_namespace", other_namespace),
         Spec::new("escape_address_io_uring", io_uring),
@@ -354,6 +356,31 @@ fn packet_sockets(mode: Mode) {
     let scene = Scene::new(mode);
     let attacks = ["packet", "packet,dgram", "socket,17,10,0"].map(str::to_owned);
     scene.refused(&attacks, &["EPERM", "EACCES", "EAFNOSUPPORT"]);
+    scene.end();
+}
+
+/// `NET_RAW` gives them with `raw_packet` only, whichever way in; a filter stands before the guest's own processes and
+/// before those that enter.
+fn packet_sockets_granted(mode: Mode) {
+    let attacks = ["packet", "packet,dgram", "socket,17,10,0", "socket,44,3,0"].map(str::to_owned);
+    let scene = Scene::set(mode, |guest| guest.set("bcapabilities", "NET_RAW\n"));
+    for nflags in ["\n", "~hide_netif\n"] {
+        scene.guest.stop();
+        scene.guest.set("nflags", nflags);
+        scene.guest.start();
+        scene.refused(&attacks, &["EPERM"]);
+        if has_32_bits() {
+            assert_eq!(At::Host.packet_socket_of_32_bits(), "ok");
+            let answer = At::Guest(&scene.guest).packet_socket_of_32_bits();
+            assert!(["errno 1", "errno 38"].contains(&answer.as_str()), "{answer}");
+        }
+    }
+    scene.guest.stop();
+    scene.guest.set("ncapabilities", "raw_packet\n");
+    scene.guest.start().complains("NET_RAW give a classic guest power over the host's network");
+    for word in attacks {
+        At::Guest(&scene.guest).run(&[&word]).expect(&word, &["ok"]);
+    }
     scene.end();
 }
 

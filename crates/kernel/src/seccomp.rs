@@ -22,10 +22,14 @@ pub enum Denial {
     IoUring,
     /// `unshare` and `clone` with `CLONE_NEWUSER`. `clone3` is `ENOSYS` then: its flags are in memory, out of sight.
     UserNamespaces,
+    /// `socket` of the families that send and hear whole frames of the host's devices, which `CAP_NET_RAW` would allow:
+    /// no program for control groups sees them. On i386 also `socketcall` for `socket` is `ENOSYS`, unless the listener
+    /// is asked: its arguments are in memory.
+    Frames,
 }
 
 impl Denial {
-    /// All of them: what a classic guest gets.
+    /// What every classic guest gets.
     pub const ALL: [Self; 5] =
         [Self::Kexec, Self::OpenByHandle, Self::Keyrings, Self::IoUring, Self::UserNamespaces];
 }
@@ -84,6 +88,8 @@ const SYS_SOCKET: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
+/// `AF_PACKET`, `AF_LLC`, `AF_IEEE802154`, `AF_XDP`
+const FRAMES: [u32; 4] = [17, 26, 36, 44];
 const NETLINK_ROUTE: u32 = 0;
 const NETLINK_SOCK_DIAG: u32 = 4;
 const NETLINK_GENERIC: u32 = 16;
@@ -239,10 +245,31 @@ fn questions(audit: u32, column: usize, asked: Asked) -> Vec<Filter> {
     questions
 }
 
+/// What refuses sockets for frames; the call's number is loaded before and afterwards. `asked`: somebody else sees what
+/// stands in memory.
+fn frames(audit: u32, column: usize, asked: bool) -> Vec<Filter> {
+    let mut frames = vec![test(JUMP_EQUAL, SOCKET[column], 9), load(FIRST_ARGUMENT)];
+    frames.extend(FRAMES.iter().flat_map(|family| [test(JUMP_EQUAL, *family, 1), deny(libc::EPERM)]));
+    if audit == I386.0 && !asked {
+        frames.push(load(NUMBER));
+        frames.extend([
+            test(JUMP_EQUAL, SOCKETCALL, 3),
+            load(FIRST_ARGUMENT),
+            test(JUMP_EQUAL, SYS_SOCKET, 1),
+            deny(libc::ENOSYS),
+        ]);
+    }
+    frames.push(load(NUMBER));
+    frames
+}
+
 fn section((audit, column): (u32, usize), denials: &[Denial], asked: Option<Asked>) -> Vec<Filter> {
     let mut section = vec![load(NUMBER)];
     if audit == X86_64.0 {
         section.extend([test(JUMP_AT_LEAST, X32, 1), deny(libc::ENOSYS)]);
+    }
+    if denials.contains(&Denial::Frames) {
+        section.extend(frames(audit, column, asked.is_some()));
     }
     if let Some(asked) = asked {
         section.extend(questions(audit, column, asked));
@@ -378,6 +405,28 @@ mod tests {
             assert_eq!(ask(IOCTL[column], [3, 0x8912, 0]), ASK.k);
         }
         assert_eq!(answer(&program, I386.0, SOCKETCALL, 1), ASK.k);
+    }
+
+    #[test]
+    fn sockets_for_frames_are_denied_and_no_others() {
+        let all = [X86_64, I386, AARCH64];
+        for asked in [None, Some(Asked::Netlink)] {
+            let program = Program::for_architectures(&all, &[Denial::Frames], asked);
+            for (audit, column) in all {
+                let socket = |family: u64| answer_to(&program, audit, SOCKET[column], [family, 3, 0x300]);
+                for family in FRAMES {
+                    assert_eq!(socket(family.into()), deny(libc::EPERM).k, "{family}");
+                    assert_eq!(socket(u64::from(family) | 1 << 32), deny(libc::EPERM).k, "32 bits count");
+                }
+                for family in [1, 2, 10, 16, 38, 40] {
+                    assert_eq!(socket(family), ALLOW.k, "{family}");
+                }
+                assert_eq!(answer(&program, audit, 1, 17), ALLOW.k);
+            }
+            let in_memory = if asked.is_some() { ASK.k } else { deny(libc::ENOSYS).k };
+            assert_eq!(answer(&program, I386.0, SOCKETCALL, 1), in_memory);
+            assert_eq!(answer(&program, I386.0, SOCKETCALL, 2), ALLOW.k);
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ flag_set! {
 flag_set! {
     /// Network context capabilities, file `ncapabilities`.
     NetCaps of NCAPS, only cleared: 0;
-    TUN_CREATE = 0 RAW_ICMP = 8 MULTICAST = 12
+    TUN_CREATE = 0 RAW_ICMP = 8 RAW_PACKET = 9 MULTICAST = 12
 }
 
 flag_set! {

@@ -79,7 +79,12 @@ pub static BCAPS: WordTable = WordTable {
         word("NET_BIND_SERVICE", 10, DEFAULT, "bind ports below 1024"),
         word("NET_BROADCAST", 11, NOT, "unused by the kernel"),
         word("NET_ADMIN", 12, NOT, "configure interfaces, routes and packet filters"),
-        word("NET_RAW", 13, NOT, "raw and packet sockets; ping needs only the ncapability raw_icmp"),
+        word(
+            "NET_RAW",
+            13,
+            NOT,
+            "raw sockets, and packet sockets in a network of its own (elsewhere: see ncapability raw_packet)",
+        ),
         word("IPC_LOCK", 14, NOT, "lock memory beyond the limit"),
         word("IPC_OWNER", 15, NOT, "bypass the permissions of System V IPC"),
         word("SYS_MODULE", 16, NOT, "load kernel modules: gives the whole host away"),
@@ -217,6 +222,13 @@ pub static NCAPS: WordTable = WordTable {
     entries: &[
         word("tun_create", 0, NOT, "create and attach tun and tap devices of the own network context"),
         word("raw_icmp", 8, DEFAULT, "raw sockets for ICMP, so that ping works"),
+        word(
+            "raw_packet",
+            9,
+            NOT,
+            "packet sockets for a classic guest with the capability NET_RAW: it hears and sends on the host's devices \
+             whatever it likes",
+        ),
         word("multicast", 12, NOT, "send and receive multicast"),
     ],
 };

@@ -1,7 +1,8 @@
 //! How a guest is confined: mode, capabilities, limits.
 
 use vserver_config::guest::{Guest, UserSpace};
-use vserver_model::{CapSet, Mode, UlimitResource, Xid, personality};
+use vserver_model::flags::DEFAULT_NCAPS;
+use vserver_model::{CapSet, Mode, NetCaps, UlimitResource, Xid, personality};
 
 use crate::hide;
 use crate::start::Ground;
@@ -47,6 +48,17 @@ const HOST_WIDE: [&str; 9] = [
 
 /// Capabilities that are worth what the network is that they are held over.
 const OF_THE_NETWORK: [&str; 2] = ["NET_ADMIN", "NET_RAW"];
+
+fn net_capabilities(guest: &Guest) -> NetCaps {
+    NetCaps(guest.ncapabilities.bits.apply_on(DEFAULT_NCAPS.0))
+}
+
+/// Whether the guest may use sockets for whole frames if it holds `NET_RAW`: in a network of its own, with
+/// `raw_packet`, or when it is not confined at all.
+fn may_use_frames(guest: &Guest) -> bool {
+    let granted = net_capabilities(guest).contains(NetCaps::RAW_PACKET);
+    !hide::shares_the_network(guest) || granted || guest.noncontext.is_some()
+}
 
 /// Whether a guest has the network stack of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +110,10 @@ pub fn capability_warnings(guest: &Guest, mode: &Mode, network: SharesNetwork) -
             "have no effect on the host's network in a shifted guest (with a file spaces/net: on its own)",
         ),
     };
-    let of_network = network_text.map(|text| (named(&OF_THE_NETWORK), text));
+    // Raw sockets alone send from the guest's own addresses only.
+    let harmless = matches!(mode, Mode::Classic) && !may_use_frames(guest);
+    let of_network = if harmless { &OF_THE_NETWORK[..1] } else { &OF_THE_NETWORK[..] };
+    let of_network = network_text.map(|text| (named(of_network), text));
     [Some((words, text)), of_network]
         .into_iter()
         .flatten()
@@ -112,9 +127,15 @@ pub fn capability_warnings(guest: &Guest, mode: &Mode, network: SharesNetwork) -
 
 /// What every process of the guest may do.
 pub fn rights(guest: &Guest, mode: &Mode, systemd: bool, ground: &Ground) -> Rights {
+    let capabilities = capabilities(guest, systemd);
+    let classic = matches!(mode, Mode::Classic);
     Rights {
-        capabilities: capabilities(guest, systemd),
-        deny_system_calls: matches!(mode, Mode::Classic),
+        capabilities,
+        deny_system_calls: classic,
+        deny_frames: classic && capabilities.contains(CapSet::NET_RAW) && !may_use_frames(guest),
+        powerless_raw: !classic
+            && hide::shares_the_network(guest)
+            && net_capabilities(guest).contains(NetCaps::RAW_ICMP),
         user_namespaces: may_make_user_namespaces(guest),
         hide_devices: hide::brokered(guest),
         shadow: hide::in_shadow(guest),

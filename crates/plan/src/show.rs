@@ -108,6 +108,9 @@ fn rights_in_words(rights: &Rights) -> Vec<String> {
     if rights.deny_system_calls {
         lines.push("refuse the system calls that reach the host".into());
     }
+    if rights.deny_frames {
+        lines.push("refuse packet sockets".into());
+    }
     if rights.scope_sockets {
         lines.push("keep from abstract unix sockets of processes outside".into());
     }
@@ -116,7 +119,8 @@ fn rights_in_words(rights: &Rights) -> Vec<String> {
     } else if rights.hide_devices {
         lines.push("leave calls that show network devices to the broker, which shows the guest's own".into());
     }
-    lines.push(format!("keep the capabilities {}", rights.capabilities));
+    let besides = if rights.powerless_raw { ", and NET_RAW, which has no power here" } else { "" };
+    lines.push(format!("keep the capabilities {}{besides}", rights.capabilities));
     lines
 }
 

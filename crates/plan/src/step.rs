@@ -232,6 +232,12 @@ pub struct Rights {
     pub capabilities: CapSet,
     /// The filter of dangerous system calls of a classic guest.
     pub deny_system_calls: bool,
+    /// Sockets for whole frames are refused, although it holds `NET_RAW` over the host's network.
+    #[serde(default)]
+    pub deny_frames: bool,
+    /// `raw_icmp` in a shifted guest: `NET_RAW` is in the bound of its programs besides, see [`Rights::bound`].
+    #[serde(default)]
+    pub powerless_raw: bool,
     /// It may make user namespaces of its own (`umask` has `newuser`).
     pub user_namespaces: bool,
     /// Calls that show network devices are answered by the broker (`hide_netif` in the host's network).
@@ -253,6 +259,15 @@ pub struct Rights {
     pub ionice: Option<(u8, u8)>,
     /// Added to the OOM score.
     pub badness: Option<i32>,
+}
+
+impl Rights {
+    /// The bound of all programs of the guest: its capabilities, and for `ping` (`raw_icmp`) also `NET_RAW` where it is
+    /// held over a user namespace that has no power over the host's network. The kernel executes a program with that file
+    /// capability, as Debian's `ping` is, within this bound only; what `ping` then uses needs no capability.
+    pub fn bound(&self) -> CapSet {
+        if self.powerless_raw { self.capabilities.with(CapSet::NET_RAW) } else { self.capabilities }
+    }
 }
 
 /// One limit of setrlimit(2).

@@ -190,6 +190,9 @@ fn believe_the_kernel(record: &mut Record) -> Result<(), Failure> {
     let what = || format!("look at process {pid}");
     let status = proc::status(pid).doing(what)?;
     record.rights.capabilities = CapSet(status.capabilities.bounding);
+    if record.rights.powerless_raw {
+        record.rights.capabilities = record.rights.capabilities.without(CapSet::NET_RAW);
+    }
     let filtered = status.seccomp == 2;
     record.rights.hide_devices &= filtered;
     let same = |kind| -> Result<bool, Fault> {

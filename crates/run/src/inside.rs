@@ -323,7 +323,7 @@ pub fn take_limits(rights: &Rights, control: Option<&OwnedFd>) -> Result<(), Fau
         seccomp::install(&seccomp::Program::denying(&denied))?;
     }
     caps::clear_ambient()?;
-    caps::drop_bounding(rights.capabilities.0)
+    caps::drop_bounding(rights.bound().0)
 }
 
 /// What the filter denies.
@@ -332,7 +332,8 @@ fn denials(rights: &Rights) -> Vec<Denial> {
         return Vec::new();
     }
     let keeps = |denial: &Denial| rights.user_namespaces && *denial == Denial::UserNamespaces;
-    Denial::ALL.into_iter().filter(|denial| !keeps(denial)).collect()
+    let frames = rights.deny_frames.then_some(Denial::Frames);
+    Denial::ALL.into_iter().filter(|denial| !keeps(denial)).chain(frames).collect()
 }
 
 /// Becomes root of the guest's user namespace (its id maps are written), or of the host in a classic one.

@@ -129,8 +129,19 @@ impl At<'_> {
     #[track_caller]
     pub fn thirtytwo(self, verb: &str, address: &str, port: u16, text: &str) -> String {
         let ip: IpAddr = address.parse().expect("an address");
-        let hex = hexadecimal(SocketAddr::new(ip, port));
-        let done: Done = self.start(&program_32(), INSIDE_32).args(&[verb, "1", &hex, text]).run();
+        self.of_32_bits(&[verb, "1", &hexadecimal(SocketAddr::new(ip, port)), text])
+    }
+
+    /// A packet socket of the 32-bit program, for every frame.
+    #[track_caller]
+    pub fn packet_socket_of_32_bits(self) -> String {
+        // struct sockaddr_ll: AF_PACKET, ETH_P_ALL, all devices.
+        self.of_32_bits(&["bind", "3", &format!("11000003{}", "00".repeat(16)), ""])
+    }
+
+    #[track_caller]
+    fn of_32_bits(self, words: &[&str]) -> String {
+        let done: Done = self.start(&program_32(), INSIDE_32).args(words).run();
         done.ok();
         done.out().trim().to_owned()
     }
