@@ -51,4 +51,22 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/share/vserver
 	cp -R share/. $(DESTDIR)$(PREFIX)/share/vserver/
 
-.PHONY: all build demo test check e2e vm-test bench install
+# What starts guests at boot: units and the generator for systemd, init scripts for other inits (both are always put in
+# place, and each host reads its own), the settings.
+ETC     ?= $(DESTDIR)/etc
+SYSTEMD ?= $(DESTDIR)/usr/lib/systemd
+install-services:
+	set -e; for unit in packaging/systemd/*; do \
+		install -d $(SYSTEMD)/system; \
+		sed 's,@SBIN@,$(PREFIX)/sbin,' $$unit > $(SYSTEMD)/system/$$(basename $$unit); \
+		chmod 644 $(SYSTEMD)/system/$$(basename $$unit); done
+	install -d $(SYSTEMD)/system-generators
+	ln -sf $(PREFIX)/sbin/vserver $(SYSTEMD)/system-generators/systemd-vserver-generator
+	install -D -m 0644 packaging/tmpfiles.d/vserver.conf $(DESTDIR)/usr/lib/tmpfiles.d/vserver.conf
+	set -e; for script in packaging/init.d/*; do \
+		install -d $(ETC)/init.d; \
+		sed 's,@SBIN@,$(PREFIX)/sbin,' $$script > $(ETC)/init.d/$$(basename $$script); \
+		chmod 755 $(ETC)/init.d/$$(basename $$script); done
+	[ -e $(ETC)/default/vservers ] || install -D -m 0644 packaging/default/vservers $(ETC)/default/vservers
+
+.PHONY: all build demo test check e2e vm-test bench install install-services

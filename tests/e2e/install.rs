@@ -56,6 +56,7 @@ fn documentation(_: Mode) {
         "README.md",
         "ARCHITECTURE.md",
         "docs/guide.md",
+        "docs/host.md",
         "docs/concepts.md",
         "docs/differences.md",
         "docs/security.md",

@@ -5,6 +5,7 @@
 mod address_escape;
 mod adoption;
 mod adversity;
+mod boot;
 mod building;
 mod death;
 mod escape;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         harness_itself::specs(),
         install::specs(),
         instructions::specs(),
+        boot::specs(),
         building::specs(),
         living::specs(),
         moving::specs(),

@@ -2,6 +2,7 @@
 
 mod applet;
 mod args;
+mod batch;
 mod complete;
 mod context;
 mod guests;
@@ -13,6 +14,8 @@ mod output;
 mod processes;
 mod report;
 mod running;
+mod select;
+mod service;
 mod table;
 mod verb;
 
@@ -37,7 +40,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The program that the binary was called as; `vserver --applet NAME` names it where there is no link.
+/// The program that the binary was called as; `vserver --applet NAME` names it where there is no link, and
+/// `vserver --service FILE` takes it from the name of an init script whose first line is `#!/usr/sbin/vserver --service`.
 fn pick(argv0: &OsStr, args: &mut Vec<OsString>) -> (&'static Command, String) {
     let vserver = &applet::vserver::COMMAND;
     if args.first().is_some_and(|arg| arg == "--applet")
@@ -46,8 +50,22 @@ fn pick(argv0: &OsStr, args: &mut Vec<OsString>) -> (&'static Command, String) {
         args.drain(..2);
         return (command, command.name.to_owned());
     }
+    if args.first().is_some_and(|arg| arg == "--service")
+        && let Some(command) = args.get(1).and_then(|path| service_of(Path::new(path)))
+    {
+        args.drain(..2);
+        return (command, command.name.to_owned());
+    }
     let base = Path::new(argv0).file_name().and_then(OsStr::to_str).unwrap_or("vserver");
     (table::program(base).unwrap_or(vserver), argv0.to_string_lossy().into_owned())
+}
+
+/// The service of an init script, also when it was called by one of the links in `/etc/rcN.d`: `S20vservers`.
+fn service_of(script: &Path) -> Option<&'static Command> {
+    let name = script.file_name()?.to_str()?;
+    let short =
+        name.strip_prefix(['S', 'K']).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    table::program(name).or_else(|| table::program(short?))
 }
 
 fn run_program(command: &'static Command, argv0: &str, args: Vec<OsString>) -> Exit {

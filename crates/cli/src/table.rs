@@ -206,6 +206,12 @@ pub const PROGRAMS: &[&Command] = &[
     &applet::ncontext::COMMAND,
     &applet::naddress::COMMAND,
     &applet::nattribute::COMMAND,
+    &applet::start_vservers::COMMAND,
+    &applet::vservers::COMMAND,
+    &applet::util_vserver::COMMAND,
+    &applet::vrootdevices::COMMAND,
+    &applet::vsysvwrapper::COMMAND,
+    &applet::generator::COMMAND,
 ];
 
 /// Every verb of `vserver NAME`, in the order of the help.
@@ -236,8 +242,13 @@ pub const VERBS: &[&Command] = &[
 /// Every word that stands in the place of NAME.
 pub const WORDS: &[&Command] = &[&verb::list::COMMAND, &verb::check_host::COMMAND];
 
-/// The program of that name.
+/// The program of that name. Some have more names than those in the table: `stop-vservers`, `v_sshd`.
 pub fn program(name: &str) -> Option<&'static Command> {
+    let name = match name {
+        "stop-vservers" => "start-vservers",
+        name if name.strip_prefix("v_").is_some_and(|service| !service.is_empty()) => "vsysvwrapper",
+        name => name,
+    };
     PROGRAMS.iter().copied().find(|command| command.name == name)
 }
 
@@ -280,6 +291,12 @@ mod tests {
         "ncontext",
         "naddress",
         "nattribute",
+        "start-vservers",
+        "vservers",
+        "util-vserver",
+        "vrootdevices",
+        "vsysvwrapper",
+        "systemd-vserver-generator",
     ];
     const MUST_BE_VERBS: &[&str] = &[
         "start",

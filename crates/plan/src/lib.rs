@@ -10,6 +10,7 @@ pub mod hide;
 pub mod mounts;
 pub mod netcontext;
 pub mod network;
+pub mod order;
 pub mod rights;
 pub mod show;
 pub mod start;

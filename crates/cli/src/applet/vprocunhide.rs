@@ -6,32 +6,57 @@
 use vserver_config::Severity;
 
 use crate::report::{Exit, Failure};
-use crate::table::{Call, Command, Complete, JSON, PLAIN_EXITS, Reading};
+use crate::service::{self, Mark, Verb};
+use crate::table::{Call, Command, JSON, Reading};
 
 /// The table entry.
 pub static COMMAND: Command = Command {
     name: "vprocunhide",
     summary: "checks the list of what guests see in /proc",
-    synopsis: &["[--json]"],
+    synopsis: &["[--json]", "start|stop|restart|reload|condrestart|status"],
     options: &[JSON],
     manual: &[
         "Reads .defaults/apps/vprocunhide/files, or the shipped list where that is missing, and reports every line \
          that is no rule. The list is put into force by each start of a guest: there is nothing to run before the \
          first one, and a running guest keeps what it was started with.",
         "A line that is no rule is left out, which hides what it would have shown.",
+        "With a verb it is the service of that name: start checks the list and remembers that it was started, stop \
+         forgets it, status tells.",
     ],
-    exits: PLAIN_EXITS,
+    exits: &[
+        ("0", "done; status: it was started"),
+        ("1", "a mistake in the list; status: it was not started"),
+        ("3", "no such verb"),
+    ],
     examples: &[],
     error_code: 1,
     reading: Reading::Options,
-    operand: Complete::Nothing,
+    operand: service::VERBS,
     run,
 };
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
-    if let Some(word) = call.given.operands.first() {
-        return Err(Failure::plain(format!("takes no argument, and got '{}'", word.display())));
+    if call.given.operands.is_empty() {
+        return check(call);
     }
+    let mark = Mark::new(&call.layout, "vprocunhide");
+    match service::verb(call)? {
+        Verb::Start | Verb::Restart | Verb::Reload => {
+            mark.set()?;
+            check(call)
+        }
+        Verb::Condrestart if mark.is_set() => check(call),
+        Verb::Condrestart => Ok(Exit::OK),
+        Verb::Stop => mark.clear().map(|()| Exit::OK),
+        Verb::Status => {
+            let were = if mark.is_set() { "were" } else { "were not" };
+            call.out.line(format!("vservers /proc entries {were} fixed"))?;
+            Ok(Exit::yes(mark.is_set()))
+        }
+    }
+}
+
+fn check(call: &mut Call) -> Result<Exit, Failure> {
     let (_, findings) = vserver_config::visible::in_force(&call.layout);
     if call.given.has("--json") {
         call.out.json(&findings)?;

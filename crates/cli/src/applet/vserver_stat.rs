@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde::Serialize;
+use vserver_model::Layout;
 
 use crate::context::Names;
 use crate::processes::{self, Process};
@@ -63,10 +64,28 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
         }
         return Ok(Exit::OK);
     }
+    let lines = sums(&call.layout, &names)?;
+    if call.given.has("--json") {
+        call.out.json(&lines.into_iter().map(|(sum, _)| sum).collect::<Vec<_>>())?;
+        return Ok(Exit::OK);
+    }
+    print_lines(call, &lines)?;
+    Ok(Exit::OK)
+}
+
+/// The table as it is without options, for other commands.
+pub fn print(call: &mut Call) -> Result<(), Failure> {
+    let names = Names::read(&call.layout);
+    let lines = sums(&call.layout, &names)?;
+    print_lines(call, &lines)
+}
+
+/// What every context uses, and its name.
+fn sums(layout: &Layout, names: &Names) -> Result<Vec<(Sum, OsString)>, Failure> {
     let up_ms = u64::try_from(vserver_kernel::proc::uptime().as_millis()).unwrap_or(u64::MAX);
     let mut sums: BTreeMap<u32, Sum> = names.running().iter().map(|r| (r.xid, Sum::default())).collect();
     let units = Units::ask();
-    for process in processes::scan(&call.layout).map_err(Failure::of)? {
+    for process in processes::scan(layout).map_err(Failure::of)? {
         units.add(sums.entry(names.xid_of(process.guest.as_deref())).or_default(), &process, up_ms);
     }
     let mut lines = Vec::with_capacity(sums.len());
@@ -76,19 +95,19 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
         sum.name = name.to_string_lossy().into_owned();
         lines.push((sum, name));
     }
-    if call.given.has("--json") {
-        call.out.json(&lines.into_iter().map(|(sum, _)| sum).collect::<Vec<_>>())?;
-        return Ok(Exit::OK);
-    }
+    Ok(lines)
+}
+
+fn print_lines(call: &mut Call, lines: &[(Sum, OsString)]) -> Result<(), Failure> {
     call.out.line("CTX   PROC    VSZ    RSS  userTIME   sysTIME    UPTIME NAME")?;
-    for (sum, name) in &lines {
+    for (sum, name) in lines {
         let mut line = OsString::from(figures(sum));
         let mut name = name.as_bytes().to_vec();
         name.truncate(20);
         line.push(OsString::from_vec(name));
         call.out.line(line)?;
     }
-    Ok(Exit::OK)
+    Ok(())
 }
 
 /// The line up to the name.

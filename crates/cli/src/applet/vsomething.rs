@@ -2,15 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::process::Command as Child;
 
 use crate::applet::vps::exit_of;
-use crate::args::{self, Given, Wish};
-use crate::guests::{self, GuestDir};
+use crate::args::{self, Wish};
 use crate::output::colour_on;
 use crate::report::{self, Exit, Failure};
-use crate::running;
+use crate::select;
 use crate::table::{Call, Command, Complete, Opt, Reading};
 
 /// The table entry.
@@ -28,7 +26,7 @@ pub static COMMAND: Command = Command {
     manual: &[
         "Runs CMD GUEST ARGS for each guest that is named or that the filters choose.",
         "Filters: --all, --running, --stopped, --marked, --unmarked, --mark M[,M]... (a mark after ! or ~ must be \
-         absent). A guest must pass all of them. Filters skip guests that have a file disabled, and names that \
+         absent; --mark may be repeated). A guest must pass all of them. Filters skip guests that have a file disabled, and names that \
          editors and package managers leave behind.",
         "The environment variable VSOMETHING_TITLE takes the place of CMD in the headers.",
     ],
@@ -41,14 +39,8 @@ pub static COMMAND: Command = Command {
 };
 
 /// The options behind CMD.
-static FILTERS: &[Opt] = &[
-    Opt::flag(&["--all"], "every guest"),
-    Opt::flag(&["--running"], "guests that run"),
-    Opt::flag(&["--stopped"], "guests that do not run"),
-    Opt::flag(&["--marked"], "guests with a mark"),
-    Opt::flag(&["--unmarked"], "guests without a mark"),
-    Opt::with(&["--mark"], "M[,M]...", Complete::Nothing, "guests with one of the marks"),
-];
+static FILTERS: &[Opt] =
+    &[select::ALL, select::RUNNING, select::STOPPED, select::MARKED, select::UNMARKED, select::MARK];
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     let mut rest = call.take_operands();
@@ -62,7 +54,9 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
         wish => return crate::answer(call.command, "", &wish, &mut call.out),
     };
     let mut guests = filters.operands.clone();
-    guests.extend(filtered(call, &filters));
+    guests.extend(
+        select::filtered(&call.layout, &filters).into_iter().map(|guest| guest.name.as_os_str().to_owned()),
+    );
     let title = std::env::var_os("VSOMETHING_TITLE").unwrap_or_else(|| program.clone());
     let headers = guests.len() > 1 && !call.given.has("--quiet");
     let mut exit = Exit::Code(255);
@@ -99,42 +93,6 @@ fn split(mut rest: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
         }
         None => (rest, Vec::new()),
     }
-}
-
-fn filtered(call: &Call, filters: &Given) -> Vec<OsString> {
-    if filters.each().next().is_none() {
-        return Vec::new();
-    }
-    let running = running::all(&call.layout);
-    let is_running = |guest: &GuestDir| running.iter().any(|r| r.dir == guest.dir);
-    let candidates = guests::all(&call.layout);
-    let passes = |guest: &GuestDir| {
-        filters.each().all(|(filter, value)| match filter {
-            "--running" => is_running(guest),
-            "--stopped" => !is_running(guest),
-            "--marked" => !marks(call, guest).is_empty(),
-            "--unmarked" => marks(call, guest).is_empty(),
-            "--mark" => value.is_some_and(|wanted| has_mark(&marks(call, guest), wanted)),
-            _ => true,
-        })
-    };
-    let wanted = |guest: &GuestDir| guest.has("vdir") && !guest.has("disabled") && passes(guest);
-    candidates.into_iter().filter(wanted).map(|guest| guest.name.as_os_str().to_owned()).collect()
-}
-
-fn marks(call: &Call, guest: &GuestDir) -> Vec<OsString> {
-    vserver_config::marks(&call.layout, &guest.name)
-}
-
-/// Whether one of the wanted marks fits; `!mark` fits where the mark is absent.
-fn has_mark(marks: &[OsString], wanted: &OsStr) -> bool {
-    wanted.as_bytes().split(|b| *b == b',').any(|one| {
-        let (absent, name) = match one {
-            [b'!' | b'~', rest @ ..] => (true, rest),
-            all => (false, all),
-        };
-        marks.iter().any(|mark| mark.as_bytes() == name) != absent
-    })
 }
 
 fn header(call: &mut Call, title: &OsStr, guest: &OsStr) -> Result<(), Failure> {
@@ -194,14 +152,5 @@ mod tests {
         );
         assert_eq!(split(words(&["--", "a", "--", "x"])), (words(&["a"]), words(&["x"])));
         assert_eq!(split(words(&["--all"])), (words(&["--all"]), words(&[])));
-    }
-
-    #[test]
-    fn a_mark_may_be_negated() {
-        let marks = words(&["default", "db"]);
-        assert!(has_mark(&marks, OsStr::new("web,db")));
-        assert!(!has_mark(&marks, OsStr::new("web")));
-        assert!(has_mark(&marks, OsStr::new("!web")));
-        assert!(!has_mark(&marks, OsStr::new("~db")));
     }
 }

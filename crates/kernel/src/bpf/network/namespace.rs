@@ -56,8 +56,22 @@ pub(super) fn serve_device(program: BorrowedFd<'_>, way: Way, device: u32, pins:
     }
 }
 
-/// Attaches and pins, unless that is done already. Somebody else may do the same at this moment.
+/// Attaches and pins, unless that is done already. Somebody else may do the same at this moment: the kernel refuses to
+/// attach a program twice (`EEXIST`), so whoever comes second waits for the other one's pin. One that is killed before
+/// its link is pinned takes the link along.
 fn link(program: BorrowedFd<'_>, target: u32, attach_type: u32, pin: &Path) -> Result<()> {
+    const TURNS: usize = 1000;
+    const TURN: std::time::Duration = std::time::Duration::from_millis(2);
+    for _ in 0..TURNS {
+        match link_once(program, target, attach_type, pin) {
+            Err(fault) if fault.is(libc::EEXIST) => std::thread::sleep(TURN),
+            other => return other,
+        }
+    }
+    link_once(program, target, attach_type, pin)
+}
+
+fn link_once(program: BorrowedFd<'_>, target: u32, attach_type: u32, pin: &Path) -> Result<()> {
     if let Ok(there) = sys::bpf_object_get(pin) {
         if sys::bpf_link_target(there.as_fd())?.is_some() {
             return Ok(());
