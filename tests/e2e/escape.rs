@@ -6,10 +6,11 @@
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::time::{Duration, Instant};
 use vserver_e2e::command::{host, tool};
 use vserver_e2e::probe::{self, attack, control};
-use vserver_e2e::{Guest, Mode, Need, Spec, Terminal};
+use vserver_e2e::{Guest, Mode, Need, Spec, Terminal, slowly};
 
 pub fn specs() -> Vec<Spec> {
     // The attacker knows the numbers of one architecture.
@@ -33,6 +34,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("escape_processes", processes),
         Spec::new("escape_own_limits", own_limits),
         Spec::new("escape_abstract_sockets", abstract_sockets).needs(&[Need::SocketScope]),
+        Spec::new("escape_abstract_sockets_entered", abstract_sockets_entered).needs(&[Need::SocketGuard]),
     ]
 }
 
@@ -541,11 +543,14 @@ fn groups_of(guest: &Guest) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// From a process of the guest's own: one that the administrator brings in is not in its domain.
-fn abstract_sockets(mode: Mode) {
+fn abstract_name(name: &str) -> SocketAddr {
     use std::os::linux::net::SocketAddrExt as _;
-    let address = std::os::unix::net::SocketAddr::from_abstract_name("e2e-host").expect("a short name");
-    let listener = UnixListener::bind_addr(&address).expect("a free name");
+    SocketAddr::from_abstract_name(name).expect("a short name")
+}
+
+/// From a process of the guest's own, by Landlock or by the programs of its group.
+fn abstract_sockets(mode: Mode) {
+    let listener = UnixListener::bind_addr(&abstract_name("e2e-host")).expect("a free name");
     assert!(listener.as_raw_fd() > 2);
     control(&["abstract:e2e-host"]).expect("abstract:e2e-host", &["ok"]);
     let guest = hostile(mode);
@@ -555,4 +560,32 @@ fn abstract_sockets(mode: Mode) {
     let answers = probe::Answers::read(&guest.file("/var/log/abstract"));
     answers.expect("abstract:e2e-host", &["EPERM", "ECONNREFUSED"]);
     guest.stop();
+}
+
+/// From programs that the administrator brings in, and between guests; a guest's own names are its own affair.
+fn abstract_sockets_entered(mode: Mode) {
+    let _stream = UnixListener::bind_addr(&abstract_name("e2e-host")).expect("a free name");
+    let _datagrams = UnixDatagram::bind_addr(&abstract_name("e2e-datagrams")).expect("a free name");
+    let (guest, other) = (hostile(mode), Guest::busybox("other", mode).xid(106).make());
+    probe::plant(&other);
+    for (guest, name) in [(&guest, "e2e-own"), (&other, "e2e-other")] {
+        let daemon = guest.file("/etc/rc.start");
+        guest.put("/etc/rc.start", &format!("{} abstract-serve:{name} &\n{daemon}", probe::INSIDE));
+        guest.put("/etc/rc.stop", "killall probe sleep\n");
+        guest.start();
+    }
+    let words =
+        ["abstract:e2e-host", "abstract-send:e2e-datagrams", "abstract:e2e-other", "abstract:e2e-own"];
+    // The host reaches all of them.
+    let until = Instant::now() + slowly(Duration::from_secs(20));
+    while words.iter().any(|word| control(&[word]).of(word) != "ok") {
+        assert!(Instant::now() < until, "{:?}", control(&words));
+    }
+    let answers = attack(&guest, &words);
+    for word in &words[..3] {
+        answers.expect(word, &["EPERM"]);
+    }
+    answers.expect("abstract:e2e-own", &["ok"]);
+    guest.stop();
+    other.stop();
 }

@@ -129,8 +129,7 @@ fn names_and_proxy(mode: Mode) {
         "http_port 3128\nhttp_access allow all\npid_filename none\ncache deny all\n",
     );
     guest.start();
-    // In a user namespace another user than root has no low ports, whatever it holds: docs/network.md.
-    guest.sh(if mode == Mode::Classic { "named -u bind" } else { "named" }).ok();
+    guest.sh("named -u bind").ok();
     guest.sh("squid").ok();
     for server in [OWN[0], OWN[1], "127.0.0.1", "::1"] {
         let line = format!("dig +short +time=3 +tries=1 www.example @{server}");

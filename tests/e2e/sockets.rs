@@ -381,6 +381,12 @@ fn ports_of_root(mode: Mode) {
     let word = "bind,tcp,0.0.0.0,8080";
     guest.vserver(&["suexec", "user", vserver_e2e::netprobe::INSIDE, word]).ok().says(&format!("{word}: ok"));
     guest.stop();
+    // A user namespace of a guest's user has all capabilities, in itself.
+    guest.set("umask", "newuser\n");
+    guest.start();
+    let line = format!("unshare -U -r {} bind,tcp,0.0.0.0,80", vserver_e2e::netprobe::INSIDE);
+    guest.vserver(&["suexec", "user", "sh", "-c", &line]).ok().says("bind,tcp,0.0.0.0,80: EACCES");
+    guest.stop();
     guest.set("bcapabilities", "~NET_BIND_SERVICE\n");
     guest.start();
     At::Guest(&guest).run(&["bind,tcp,0.0.0.0,80"]).expect("bind,tcp,0.0.0.0,80", &["EACCES"]);

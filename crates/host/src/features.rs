@@ -415,10 +415,13 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         name: "bpf-lsm",
         title: "BPF security hooks",
-        needed: Needed::ForFunction("closing holes without a filter's cost on every call"),
-        how: "a minimal program for the hook userns_create is loaded",
-        lost: "a system call filter does it, at about 35 ns a call",
-        remedy: "boot with bpf in the lsm= list; lockdown may forbid it all the same",
+        needed: Needed::ForFunction(
+            "keeping guests, and programs that enter them, from the host's abstract sockets",
+        ),
+        how: "a child in a group with the product's programs must fail to reach an abstract socket of its parent's",
+        lost: "Landlock does it for a guest's own processes, from Linux 6.12 on; programs that enter can reach them",
+        remedy: "boot with bpf in the list of security modules: lsm=landlock,lockdown,yama,apparmor,bpf, or what \
+                 /sys/kernel/security/lsm shows, and bpf",
         probe: Probe::Child(probe::bpf::lsm),
     },
     Feature {

@@ -6,8 +6,10 @@
 
 pub mod asm;
 pub mod device;
+mod groups;
 pub mod iterator;
 pub mod network;
+pub mod unix;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;

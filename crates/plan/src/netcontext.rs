@@ -59,7 +59,8 @@ pub struct NetContext {
     pub capabilities: u64,
     /// Raw sockets of any protocol: the processes hold `CAP_NET_RAW`.
     pub raw: bool,
-    /// The host's user id that may bind ports below 1024 besides who has the capability over the host's network.
+    /// The host's user id that may bind ports below 1024, and with it who has the capability in the user namespace that is
+    /// this user's, besides who has it over the host's network.
     pub low_port_uid: Option<u32>,
 }
 

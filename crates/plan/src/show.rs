@@ -156,6 +156,9 @@ impl fmt::Display for Step {
             Self::RunlevelRecord(level) => write!(f, "tell the guest's utmp runlevel {}", char::from(*level)),
             Self::HostCommand { item, argv } => write!(f, "run {item} on the host: {}", command_line(argv)),
             Self::Group { path, .. } => write!(f, "make the control group {path} in every hierarchy"),
+            Self::UnixNames { .. } => {
+                write!(f, "keep the guest's group from abstract unix sockets of others")
+            }
             Self::Devices(list) => write!(f, "allow {} kinds of devices, refuse all others", list.len()),
             Self::Interfaces { addresses, .. } if addresses.is_empty() => {
                 write!(f, "give the guest a loopback address of its own")

@@ -18,6 +18,7 @@ use crate::visible::{self, ProcEntry};
 
 /// What of the host the plan of a start depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact")]
 pub struct Ground {
     /// Entries of the kernel's `/proc` and whether guests may see them.
     pub proc: Vec<ProcEntry>,
@@ -31,6 +32,9 @@ pub struct Ground {
     pub answered_calls: bool,
     /// Whether Landlock keeps processes from abstract unix sockets of others (ABI 6, Linux 6.12).
     pub scopes_sockets: bool,
+    /// Whether BPF programs on the guest's group do, for processes that enter as well (`bpf` is an active security
+    /// module).
+    pub guards_names: bool,
     /// Name of the control group above all guests.
     pub group_top: String,
     /// One line about what the configuration asks for and this version cannot do yet.
@@ -174,6 +178,9 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     steps
         .push(Step::Group { path: group(guest, ground), delegate: first_id(&mode).or(systemd.then_some(0)) });
     steps.push(Step::Devices(rights::devices(&tree.dev)));
+    if shares_names(guest) && ground.guards_names {
+        steps.push(Step::UnixNames { otherwise_scoped: ground.scopes_sockets });
+    }
     steps.extend(network.namespace(&mode));
     steps.extend(network.context.clone().map(|context| Step::NetworkContext(Box::new(context))));
     steps.push(Step::Hooks(Flavour::PreStart));
@@ -344,14 +351,20 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     steps
 }
 
+/// Whether the names of the host's abstract unix sockets would be the guest's, too.
+fn shares_names(guest: &Guest) -> bool {
+    hide::shares_the_network(guest) && !hide::in_shadow(guest)
+}
+
 fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts, network: Network) -> Vec<Warning> {
     let shares = if network.stack == Stack::Host { SharesNetwork::Yes } else { SharesNetwork::No };
     let mut warnings = network.warnings;
     warnings.extend(ground.not_yet.iter().map(|line| Warning { text: line.clone(), place: None }));
-    if hide::shares_the_network(guest) && !hide::in_shadow(guest) && !ground.scopes_sockets {
+    if shares_names(guest) && !ground.scopes_sockets && !ground.guards_names {
         warnings.push(Warning {
             text: "the guest can reach abstract unix sockets of the host (D-Bus, container runtimes): this kernel has no \
-                   means against it but a network of the guest's own (spaces/net)"
+                   means against it but a network of the guest's own (spaces/net). With bpf in the kernel's lsm= list it \
+                   has: vserver check-host"
                 .into(),
             place: None,
         });

@@ -93,6 +93,11 @@ pub enum Step {
     },
     /// Which device nodes work in the guest.
     Devices(Vec<AllowedDevice>),
+    /// Keep all processes of the guest's group from abstract unix sockets of others.
+    UnixNames {
+        /// The first process is in a Landlock domain that does it, too.
+        otherwise_scoped: bool,
+    },
     /// Addresses on the host's devices. What fails is said, and the start goes on.
     Interfaces {
         /// One for each directory of `interfaces/` without `nodev`.

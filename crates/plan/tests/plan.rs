@@ -85,6 +85,7 @@ fn ground() -> Ground {
         group_top: "vservers".into(),
         answered_calls: true,
         scopes_sockets: true,
+        guards_names: true,
         ..Ground::default()
     }
 }

@@ -7,7 +7,7 @@ use vserver_config::guest::Guest;
 use vserver_host::{EntryKind, Host};
 use vserver_kernel::beneath::{FileKind, Root};
 use vserver_kernel::mount::{self, Attributes, Recursion};
-use vserver_kernel::{idmap, ns, seccomp};
+use vserver_kernel::{bpf, idmap, ns, seccomp};
 use vserver_model::{Layout, Mode};
 use vserver_plan::tree::{DevEntry, DevKind};
 use vserver_plan::visible::ProcEntry;
@@ -160,6 +160,7 @@ pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
         time_namespaces: host.namespaces.time,
         answered_calls: seccomp::can_be_answered(),
         scopes_sockets: host.landlock_abi.is_some_and(|abi| abi >= SCOPES),
+        guards_names: bpf::unix::is_active() && bpf::unix::may_load(),
         group_top: layout.cgroup_top.clone(),
         not_yet: vserver_config::not_yet_line(guest),
     }

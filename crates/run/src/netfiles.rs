@@ -79,14 +79,10 @@ fn directory(layout: &Layout, name: &GuestName) -> PathBuf {
 
 /// The listings for guests like this one. That there are none is told in the log: the guest then sees no sockets.
 fn listings(view: &View, group: &str, bpffs: Option<&Path>) -> Option<PathBuf> {
-    /// Number of the first cgroup namespace (`PROC_CGROUP_INIT_INO`): in another one, nothing tells how deep a group is.
-    const INITIAL: u64 = 0xefff_fffb;
-    let own = fs::metadata("/proc/self/ns/cgroup").ok()?;
-    if std::os::unix::fs::MetadataExt::ino(&own) != INITIAL {
-        return None;
-    }
-    let level = u8::try_from(group.split('/').filter(|part| !part.is_empty()).count()).ok()?;
-    let listing = Listing { level, plain_loopback: view.loopback == Some(Ipv4Addr::LOCALHOST) };
+    let listing = Listing {
+        level: depth(Path::new(group))?,
+        plain_loopback: view.loopback == Some(Ipv4Addr::LOCALHOST),
+    };
     let directory = bpffs?.join("vserver");
     match fs::create_dir(&directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
@@ -94,6 +90,17 @@ fn listings(view: &View, group: &str, bpffs: Option<&Path>) -> Option<PathBuf> {
             iterator::pinned(&directory, listing).map_err(|fault| tracing::debug!(%fault, "no listings")).ok()
         }
     }
+}
+
+/// How many groups lie above a group, the root included. `None`: we are in a cgroup namespace, where nothing tells.
+pub fn depth(group: &Path) -> Option<u8> {
+    /// Number of the first cgroup namespace (`PROC_CGROUP_INIT_INO`).
+    const INITIAL: u64 = 0xefff_fffb;
+    let own = fs::metadata("/proc/self/ns/cgroup").ok()?;
+    if std::os::unix::fs::MetadataExt::ino(&own) != INITIAL {
+        return None;
+    }
+    u8::try_from(group.components().count()).ok()
 }
 
 /// Writes the files of a guest anew.

@@ -296,6 +296,16 @@ fn perform(
         Step::HostCommand { item, argv } => host_command(site, item, argv),
         Step::Group { path, delegate } => make_group(site, path, *delegate, undo),
         Step::Devices(rules) => allow_devices(site, rules),
+        Step::UnixNames { otherwise_scoped } => {
+            if let Err(failure) = guard_unix_names(site) {
+                let who = if *otherwise_scoped { "programs that enter the guest" } else { "the guest" };
+                say(&format!(
+                    "warning: {who} can reach abstract unix sockets of the host (D-Bus, container runtimes): {}",
+                    in_one_line(&failure)
+                ));
+            }
+            Ok(())
+        }
         Step::Interfaces { addresses, loopback_of } => {
             network::steps::add_addresses(site, addresses, *loopback_of, undo, say)
         }
@@ -402,6 +412,17 @@ fn shared(program: &bpf::Program, bpffs: Option<&Path>) -> Result<bpf::Loaded, v
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => program.load(),
         _ => program.load_pinned(&directory),
     }
+}
+
+fn guard_unix_names(site: &Site<'_>) -> Result<(), Failure> {
+    let what = || "load the programs against it".into();
+    let groups = site.group.as_ref().ok_or_else(|| Failure::new("the guest has no control group yet"))?;
+    let level = netfiles::depth(groups.outer.name())
+        .ok_or_else(|| Failure::new("this is not the host's own cgroup namespace"))?;
+    let directory = groups.outer.v2_dir_fd().doing(what)?;
+    let directory = directory.ok_or_else(|| Failure::new("there is no cgroup2 hierarchy"))?;
+    let pins = site.bpffs.as_ref().map(|bpffs| bpffs.join("vserver"));
+    bpf::unix::keep_in(directory.as_fd(), level, pins.as_deref()).doing(what)
 }
 
 fn device_rule(rule: &AllowedDevice) -> device::DeviceRule {

@@ -29,6 +29,8 @@ pub enum Need {
     Nat,
     /// Landlock's scope for abstract unix sockets, as `vserver check-host` finds it.
     SocketScope,
+    /// BPF programs for unix sockets, as `vserver check-host` finds them.
+    SocketGuard,
     /// valgrind, and somebody who wants the counts (`cargo xtask gate`).
     Counting,
     /// A machine of its own (`cargo xtask vm --userland systemd`) that systemd runs.
@@ -49,6 +51,7 @@ impl Need {
             Self::Tracing => "tracing",
             Self::Nat => "nat",
             Self::SocketScope => "socket-scope",
+            Self::SocketGuard => "socket-guard",
             Self::Counting => "counting",
             Self::SystemdHost => "systemd-host",
         }
@@ -86,6 +89,7 @@ impl Need {
                 let try_it = format!("echo '{rules}' | nft -f -");
                 succeeds("unshare", &["--net", "sh", "-c", &try_it]).then_none("nft and a kernel with NAT")
             }
+            Self::SocketGuard => works("bpf-lsm").then_none("bpf among the active security modules"),
             Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
             Self::Counting => (env::var_os("E2E_COUNTS").is_some() && succeeds("valgrind", &["--version"]))
                 .then_none("a wish for counts, or valgrind: cargo xtask gate"),

@@ -111,11 +111,19 @@ fn limit(resource: c_long, hard: u64) -> Result<c_long, i32> {
     call(160, &[resource, new.as_ptr() as c_long])
 }
 
-fn abstract_socket(name: &str) -> Result<c_long, i32> {
+/// Connects a stream, sends a datagram, or serves a stream until it is killed.
+fn abstract_socket(how: &str, name: &str) -> Result<c_long, i32> {
     use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::net::{SocketAddr, UnixStream};
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
     let address = SocketAddr::from_abstract_name(name).expect("a short name");
-    UnixStream::connect_addr(&address).map(|_| 0).map_err(|error| error.raw_os_error().unwrap_or(0))
+    let done = match how {
+        "abstract" => UnixStream::connect_addr(&address).map(drop),
+        "abstract-send" => UnixDatagram::unbound()
+            .and_then(|socket| socket.send_to_addr(b"?", &address))
+            .map(drop),
+        _ => UnixListener::bind_addr(&address).map(|listener| while listener.accept().is_ok() {}),
+    };
+    done.map(|()| 0).map_err(|error| error.raw_os_error().unwrap_or(0))
 }
 
 /// CVE-2019-5736: the program of another process is opened while it runs, and written to as soon as it does not.
@@ -254,7 +262,7 @@ fn on_kernel(word: &str, rest: &[&str]) -> Result<c_long, i32> {
             }
             Ok(0)
         }
-        "abstract" => abstract_socket(rest[0]),
+        "abstract" | "abstract-send" | "abstract-serve" => abstract_socket(word, rest[0]),
         // AF_PACKET, SOCK_RAW: listening to the host's network.
         "packet" => call(41, &[17, 3, 0x0300]),
         "raw-socket" => call(41, &[2, 3, 1]),

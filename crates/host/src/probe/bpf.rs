@@ -7,11 +7,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Ipv4Addr, SocketAddrV4, SocketType};
 use vserver_kernel::bpf::network::Network;
+use vserver_kernel::bpf::unix;
 use vserver_kernel::btf;
 use vserver_kernel::link::Netlink;
 use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::sys::{self, BpfAttach, BpfProgramKind, CloneArgs};
 
+use super::process::{abstract_listener, connect};
 use super::{Refusal, Scene, Tried, grandchild, missing, mounts};
 
 /// The instruction `r0 = value`.
@@ -134,6 +136,21 @@ pub(crate) fn iterators(scene: &Scene) -> Tried {
 }
 
 pub(crate) fn lsm(scene: &Scene) -> Tried {
-    load("userns_create", 29, 43, scene.function_id("bpf_lsm_userns_create")?, &[answer(1), EXIT])?;
-    Ok(String::new())
+    if !unix::is_active() {
+        return missing("bpf is not among the active security modules");
+    }
+    let group = scene.group()?;
+    unix::keep_in(group.as_fd(), LEVEL_OF_NOBODY, None)?;
+    let (address, _listener) = abstract_listener()?;
+    let seen = grandchild(&in_group(group), || Ok(connect(&address)?));
+    match seen {
+        Err(Refusal::Missing(why)) if why == super::in_words(&io::Error::from_raw_os_error(libc::EPERM)) => {
+            Ok(String::new())
+        }
+        Err(other) => Err(other),
+        Ok(()) => missing("the programs are attached, and nothing is refused"),
+    }
 }
+
+/// Deeper than any group: nobody is in the same one, and everything with an abstract name is refused.
+const LEVEL_OF_NOBODY: u8 = 255;

@@ -1,6 +1,6 @@
 //! What a process may do to itself: limits, priorities, filters, scopes.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
@@ -68,6 +68,25 @@ pub(crate) fn personality(_: &Scene) -> Tried {
     Ok(machine)
 }
 
+/// An abstract socket of this process, and its address.
+pub(super) fn abstract_listener() -> Result<(SocketAddrUnix, OwnedFd), Refusal> {
+    let name = format!("vserver-check-{}", rustix::process::getpid().as_raw_nonzero());
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(unprepared("an address"))?;
+    let listener = unix_stream().map_err(unprepared("socket(2)"))?;
+    rustix::net::bind(&listener, &address).map_err(unprepared("bind(2)"))?;
+    rustix::net::listen(&listener, 1).map_err(unprepared("listen(2)"))?;
+    Ok((address, listener))
+}
+
+fn unix_stream() -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)
+}
+
+/// A new socket is connected to it.
+pub(super) fn connect(address: &SocketAddrUnix) -> rustix::io::Result<()> {
+    rustix::net::connect(unix_stream()?, address)
+}
+
 pub(crate) fn landlock_scope(_: &Scene) -> Tried {
     /// The first version that knows scopes.
     const SCOPES: libc::c_long = 6;
@@ -75,16 +94,10 @@ pub(crate) fn landlock_scope(_: &Scene) -> Tried {
     if abi < SCOPES {
         return missing(format!("ABI {abi}, scopes came with {SCOPES}"));
     }
-    let name = format!("vserver-check-{}", rustix::process::getpid().as_raw_nonzero());
-    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(unprepared("an address"))?;
-    let socket = || rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None);
-    let listener = socket().map_err(unprepared("socket(2)"))?;
-    rustix::net::bind(&listener, &address).map_err(unprepared("bind(2)"))?;
-    rustix::net::listen(&listener, 1).map_err(unprepared("listen(2)"))?;
+    let (address, _listener) = abstract_listener()?;
     sys::landlock_scope_abstract_sockets()
         .map_err(|fault| Refusal::Missing(format!("ABI {abi}: {}", super::in_words(&fault.source))))?;
-    let client = socket().map_err(unprepared("socket(2)"))?;
-    match rustix::net::connect(&client, &address) {
+    match connect(&address) {
         Err(Errno::PERM) => Ok(format!("ABI {abi}")),
         Err(errno) => Err(refused("connect(2)")(errno)),
         Ok(()) => missing(format!("ABI {abi}: the socket was reached")),

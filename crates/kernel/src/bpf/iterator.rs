@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::Program;
 use super::asm::{Alu, Assembler, If, Label, Reg, Size};
+use super::groups::{self, READ, read};
 use crate::btf::Btf;
 use crate::sys::{self, BpfProgramKind};
 use crate::{Blame as _, Fault, Result};
@@ -26,7 +27,6 @@ const ITERATOR: u32 = 28;
 
 /// `enum bpf_func_id`
 mod helper {
-    pub const PROBE_READ_KERNEL: i32 = 113;
     pub const CURRENT_ANCESTOR_CGROUP_ID: i32 = 123;
     pub const SEQ_PRINTF: i32 = 126;
     pub const SEQ_WRITE: i32 = 127;
@@ -43,9 +43,6 @@ mod common {
     pub const STATE: i16 = 18;
 }
 
-/// How far up a socket's group is looked for the guest's.
-const DEPTH: i32 = 16;
-
 /// Which sockets a set of files is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -59,43 +56,36 @@ pub struct Listing {
 /// Places in the kernel's structures, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Places {
-    /// `struct sock`: group, and `struct socket`.
-    group: i32,
+    groups: groups::Places,
+    /// `struct sock`: `struct socket`.
     socket: i32,
     /// `struct sock_common`: IPv6 addresses.
     remote6: i32,
     local6: i32,
     /// From a `struct socket` to its inode's number.
     inode: i32,
-    /// `struct cgroup`: how deep it is, its node, the group above; and a node's number.
-    level: i32,
+    /// `struct cgroup`: its node; and a node's number.
     node: i32,
-    above: i32,
     id: i32,
 }
 
 impl Places {
     fn of(btf: &Btf) -> Option<Self> {
-        let byte = |structure: &str, member: &str| {
-            btf.member_bit(structure, member).and_then(|bit| i32::try_from(bit / 8).ok())
-        };
+        let byte = |structure: &str, member: &str| groups::byte(btf, structure, member);
         let as_known = byte("sock_common", "skc_family") == Some(i32::from(common::FAMILY))
             && byte("sock_common", "skc_state") == Some(i32::from(common::STATE))
             && byte("sock", "__sk_common") == Some(0)
-            && byte("cgroup", "self") == Some(0)
             && byte("socket_alloc", "socket") == Some(0);
         if !as_known {
             return None;
         }
         Some(Self {
-            group: byte("sock", "sk_cgrp_data")? + byte("sock_cgroup_data", "cgroup")?,
+            groups: groups::Places::of(btf)?,
             socket: byte("sock", "sk_socket")?,
             remote6: byte("sock_common", "skc_v6_daddr")?,
             local6: byte("sock_common", "skc_v6_rcv_saddr")?,
             inode: byte("socket_alloc", "vfs_inode")? + byte("inode", "i_ino")?,
-            level: byte("cgroup", "level")?,
             node: byte("cgroup", "kn")?,
-            above: byte("cgroup_subsys_state", "parent")?,
             id: byte("kernfs_node", "id")?,
         })
     }
@@ -147,8 +137,7 @@ fn make(directory: &Path, listing: Listing) -> Result<()> {
     Ok(())
 }
 
-/// Where on the stack things are: a place for reads, arguments of a line, and its text.
-const READ: i16 = -8;
+/// Where on the stack things are, below the place for reads: arguments of a line, and its text.
 const ARGUMENTS: i16 = -80;
 const TEXT: i16 = -272;
 
@@ -220,35 +209,14 @@ fn header(udp: bool, ipv6: bool) -> String {
     format!("{first} tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{last}\n")
 }
 
-/// Reads eight bytes at R3 plus `offset` to [`READ`]; what cannot be read is 0.
-fn read(asm: &mut Assembler, offset: i32) {
-    asm.store_value(Size::Double, Reg::Frame, READ, 0);
-    asm.alu(Alu::Add, Reg::R3, offset).copy(Reg::R1, Reg::Frame).alu(Alu::Add, Reg::R1, i32::from(READ));
-    asm.set(Reg::R2, 8).call(helper::PROBE_READ_KERNEL);
-}
-
 /// Goes on if the socket was made in a group below that of the reader on the level; KEPT is lost.
 fn only_of_readers_group(asm: &mut Assembler, level: u8, places: &Places, end: Label) {
-    let level = i32::from(level);
-    asm.copy(Reg::R3, SOCKET);
-    read(asm, places.group);
-    asm.load(Size::Double, KEPT, Reg::Frame, READ);
-    let found = asm.label();
-    for _ in 0..DEPTH {
-        asm.jump_if_equal(KEPT, 0, end).copy(Reg::R3, KEPT);
-        read(asm, places.level);
-        // An int: the lower half.
-        asm.load(Size::Word, Reg::R1, Reg::Frame, READ).jump_if_equal(Reg::R1, level, found);
-        // A group begins with its own css, whose parent is that of the group above.
-        asm.copy(Reg::R3, KEPT);
-        read(asm, places.above);
-        asm.load(Size::Double, KEPT, Reg::Frame, READ);
-    }
-    asm.jump(end).place(found).copy(Reg::R3, KEPT);
+    places.groups.group_on(asm, SOCKET, KEPT, level, end);
+    asm.copy(Reg::R3, KEPT);
     read(asm, places.node);
     asm.load(Size::Double, Reg::R3, Reg::Frame, READ);
     read(asm, places.id);
-    asm.set(Reg::R1, level).call(helper::CURRENT_ANCESTOR_CGROUP_ID);
+    asm.set(Reg::R1, level.into()).call(helper::CURRENT_ANCESTOR_CGROUP_ID);
     asm.load(Size::Double, Reg::R1, Reg::Frame, READ).jump_if_registers(If::NotEqual, Reg::R0, Reg::R1, end);
 }
 

@@ -52,6 +52,8 @@ pub enum Missing {
     Types,
     /// A bpffs to pin in.
     Pins,
+    /// Reading the kernel's memory, or its type information: which capabilities a caller holds.
+    Rights,
     /// Programs of type `sk_lookup` (Linux 5.9, `CONFIG_INET`).
     Steering,
     /// Classifiers for datagrams (`CONFIG_NET_CLS_BPF`, `CONFIG_NET_SCH_INGRESS`).
@@ -68,6 +70,10 @@ impl Missing {
             }
             Self::Types => {
                 "this kernel has no type information: a server that binds :: is served by IPv6 only, not by IPv4 too"
+            }
+            Self::Rights => {
+                "this kernel does not tell which capabilities a program holds: in a shifted guest its root alone binds \
+                 ports below 1024"
             }
             Self::Pins => {
                 "no bpffs is mounted: each guest gets programs of its own, and servers bound to any address hear their \
@@ -214,6 +220,7 @@ impl Network {
         let missing = [
             (!abilities.set_retval, Missing::Reasons),
             (abilities.ipv6_only.is_none(), Missing::Types),
+            (abilities.rights.is_none(), Missing::Rights),
             (steering[0].is_none(), Missing::Steering),
             (steering[1].is_none(), Missing::Classifiers),
         ];
@@ -565,6 +572,7 @@ fn network_of(ip: IpAddr, prefix: u8) -> IpAddr {
 
 /// The directory's name for the programs that these abilities make.
 fn name_of(abilities: Abilities) -> String {
+    let abilities = abilities.without_places();
     let mut bytes = maps::layout();
     for hook in HOOKS.iter().chain([&RAW_HOOK]).chain(&STEERING) {
         bytes.extend(hook.name.bytes());

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
-use vserver_kernel::bpf::network::Network;
+use vserver_kernel::bpf::network::{LowPorts, Missing, Network};
 use vserver_kernel::cgroup::Group;
 use vserver_kernel::link;
 use vserver_model::{Layout, Nid};
@@ -45,10 +45,12 @@ pub fn confine(
     })?;
     let pins = bpffs.map(|bpffs| bpffs.join("vserver"));
     let network = Network::open(pins.as_deref()).doing(what).map_err(hint)?;
-    for missing in network.missing() {
+    let rules = netcontext::rules(context);
+    let matters =
+        |missing: &&Missing| **missing != Missing::Rights || rules.low_ports != LowPorts::ByCapability;
+    for missing in network.missing().iter().filter(matters) {
         say(&format!("warning: {}", missing.words()));
     }
-    let rules = netcontext::rules(context);
     network.confine(directory.as_fd(), &rules).doing(what).map_err(hint)?;
     match namespace {
         // Devices are looked for and served in the guest's own network.

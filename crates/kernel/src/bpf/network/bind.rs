@@ -1,11 +1,12 @@
 //! `bind(2)`: only to the guest's addresses; any address and the loopback become the guest's own.
 
-use super::abilities::Abilities;
+use super::abilities::{Abilities, Rights};
 use super::code::{CONFIG, CONTEXT, Code, Instructions, KEY_ADDRESS, MAPPED, TCP, UDP, helper, sock_addr};
 use super::loopback::Ways;
 use super::maps::mark;
 use super::rules::{at, flag};
-use crate::bpf::asm::{If, Label, Reg, Size};
+use crate::bpf::asm::{Alu, Assembler, If, Label, Reg, Size};
+use crate::bpf::groups::{READ, read};
 
 /// Allowed; and without the capability for low ports (`BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE`, Linux 5.12).
 const ALLOW: i32 = 1;
@@ -121,15 +122,38 @@ fn if_only_6(code: &mut Code, label: Label) -> bool {
     true
 }
 
-/// Says yes; for the guest's root also to low ports.
+/// Says yes; for the guest's root, and who holds the capability for it in the guest, also to low ports.
 fn low_port(code: &mut Code) {
-    let plain = code.asm.label();
+    let (plain, root) = (code.asm.label(), code.asm.label());
     code.unless_flag(flag::LOW_PORTS_BY_UID, plain);
     code.asm
         .call(helper::GET_CURRENT_UID_GID)
-        .load_word(Reg::R1, CONFIG, at::LOW_PORT_UID)
-        .jump_if_registers_32(If::NotEqual, Reg::R0, Reg::R1, plain)
-        .answer(ALLOW_LOW_PORT)
-        .place(plain)
-        .answer(ALLOW);
+        .load_word(Reg::R8, CONFIG, at::LOW_PORT_UID)
+        .jump_if_registers_32(If::Equal, Reg::R0, Reg::R8, root);
+    if let Some(rights) = code.abilities.rights {
+        unless_capable(&mut code.asm, &rights, plain);
+    } else {
+        code.asm.jump(plain);
+    }
+    code.asm.place(root).answer(ALLOW_LOW_PORT).place(plain).answer(ALLOW);
+}
+
+/// Goes on at the label unless the caller holds `CAP_NET_BIND_SERVICE` in the guest's own user namespace, the one below
+/// the host's that belongs to the guest's root, whose id is in R8: not in one that a program of the guest's has made.
+fn unless_capable(asm: &mut Assembler, rights: &Rights, label: Label) {
+    /// `1 << CAP_NET_BIND_SERVICE`
+    const BIND_SERVICE: u32 = 1 << 10;
+    asm.call(helper::GET_CURRENT_TASK).copy(Reg::R3, Reg::R0);
+    read(asm, rights.credentials);
+    asm.load(Size::Double, Reg::R9, Reg::Frame, READ).copy(Reg::R3, Reg::R9);
+    read(asm, rights.effective);
+    asm.load_word(Reg::R1, Reg::Frame, READ).alu_32(Alu::And, Reg::R1, BIND_SERVICE);
+    asm.jump_if_32(If::Equal, Reg::R1, 0, label).copy(Reg::R3, Reg::R9);
+    read(asm, rights.namespace);
+    asm.load(Size::Double, Reg::R9, Reg::Frame, READ).copy(Reg::R3, Reg::R9);
+    read(asm, rights.level);
+    asm.load_word(Reg::R1, Reg::Frame, READ).jump_if_32(If::NotEqual, Reg::R1, 1, label);
+    asm.copy(Reg::R3, Reg::R9);
+    read(asm, rights.owner);
+    asm.load_word(Reg::R1, Reg::Frame, READ).jump_if_registers_32(If::NotEqual, Reg::R1, Reg::R8, label);
 }

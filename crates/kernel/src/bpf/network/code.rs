@@ -12,6 +12,7 @@ pub(super) mod helper {
     pub const L3_CSUM_REPLACE: i32 = 10;
     pub const L4_CSUM_REPLACE: i32 = 11;
     pub const GET_CURRENT_UID_GID: i32 = 15;
+    pub const GET_CURRENT_TASK: i32 = 35;
     pub const CSUM_DIFF: i32 = 28;
     pub const BIND: i32 = 64;
     pub const SOCK_HASH_UPDATE: i32 = 70;

@@ -53,8 +53,8 @@ pub struct Rules {
 pub enum LowPorts {
     /// Whoever has `CAP_NET_BIND_SERVICE`, as the kernel has it. For guests without a user namespace.
     ByCapability,
-    /// Besides, processes with this user id of the host: the root user of a guest with a user namespace, whose
-    /// capabilities mean nothing for the host's network.
+    /// Besides, in a guest with a user namespace, whose capabilities mean nothing for the host's network: its root, which
+    /// has this user id of the host, and who holds the capability in this namespace.
     Uid(u32),
 }
 
