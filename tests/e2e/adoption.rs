@@ -3,10 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 use vserver_e2e::command::host;
-use vserver_e2e::{Guest, Mode, Spec};
+use vserver_e2e::{Guest, Mode, Spec, soon};
 
 pub fn specs() -> Vec<Spec> {
     vec![
@@ -34,16 +32,6 @@ fn pid(guest: &Guest, who: &str) -> String {
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-/// Waits until it is so.
-#[track_caller]
-fn soon(what: &str, so: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !so() {
-        assert!(Instant::now() < until, "never came true: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn kill_guard(guest: &Guest) {

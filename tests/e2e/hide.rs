@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use vserver_e2e::command::{host, tool};
 use vserver_e2e::outside::{self, DEVICE};
 use vserver_e2e::viewprobe::{self, ask, ask_32, ask_host};
-use vserver_e2e::{Guest, Mode, Outside, Spec, netprobe, probe};
+use vserver_e2e::{Guest, Mode, Outside, Spec, netprobe, probe, soon};
 
 pub fn specs() -> Vec<Spec> {
     // The programs know the numbers of one architecture.
@@ -240,7 +240,7 @@ fn configured_interfaces(mode: Mode) {
     tool("naddress", &["--remove", "--nid", "105", "--ip", "2001:db8::12"]).ok();
     assert!(!guest.sh("cat /proc/net/if_inet6").out().contains("20010db8"));
     let left = format!("{DEVICE} {DEVICE}=192.0.2.12 lo lo=127.0.0.1 lo=::1");
-    until(|| ask(&guest, &["libc"]).of("libc") == left);
+    soon("the address is gone", || ask(&guest, &["libc"]).of("libc") == left);
     guest.stop();
 }
 
@@ -263,8 +263,8 @@ fn sockets(mode: Mode) {
         guest.start();
     }
     let listing = |guest: &Guest, line: &str| guest.sh(line).out();
-    until(|| listing(&one, "netstat -ltn").contains(":9011"));
-    until(|| listing(&other, "netstat -ltn").contains(":9012"));
+    soon("the first server listens", || listing(&one, "netstat -ltn").contains(":9011"));
+    soon("the second server listens", || listing(&other, "netstat -ltn").contains(":9012"));
     for (guest, own, foreign) in [(&one, ":9011", ":9012"), (&other, ":9012", ":9011")] {
         let text =
             listing(guest, "netstat -ltun; cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6");
@@ -343,19 +343,10 @@ fn changes(mode: Mode) {
     ask(&guest, &["libc"]).expect("libc", &[&with]);
     host("ip", &["address", "delete", "192.0.2.11/24", "dev", DEVICE]).ok();
     let without = format!("{DEVICE} {DEVICE}=2001:db8::11 lo lo=127.0.0.1 lo=::1");
-    until(|| ask(&guest, &["libc"]).of("libc") == without);
+    soon("the address is gone", || ask(&guest, &["libc"]).of("libc") == without);
     host("ip", &["address", "add", "192.0.2.11/24", "dev", DEVICE]).ok();
-    until(|| ask(&guest, &["libc"]).of("libc") == with);
+    soon("the address is back", || ask(&guest, &["libc"]).of("libc") == with);
     guest.stop();
-}
-
-#[track_caller]
-fn until(mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    while !is_so() {
-        assert!(Instant::now() < end, "it does not come to pass");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Processes of the trial whose command line has these words.
@@ -400,7 +391,7 @@ fn broker_killed(mode: Mode) {
     // The guest's own processes, too, get their answers from whoever comes next.
     ask(&guest, &["libc", "inet"]).expect("inet", &["ok"]);
     guest.stop();
-    until(|| brokers().is_empty());
+    soon("the brokers have ended", || brokers().is_empty());
 }
 
 fn guard_killed(mode: Mode) {
@@ -471,7 +462,7 @@ fn shadow(mode: Mode) {
     // Traffic is the host's: out of the guest and into it.
     guest.sh("timeout 2 nc 192.0.2.1 9001 < /dev/null; true").ok();
     held.accept().expect("it was reached");
-    until(|| std::net::TcpStream::connect("192.0.2.11:9021").is_ok());
+    soon("the server answers", || std::net::TcpStream::connect("192.0.2.11:9021").is_ok());
     if netprobe::has_32_bits() {
         assert_eq!(netprobe::At::Guest(&guest).thirtytwo("bind", "192.0.2.11", 8032, ""), "ok");
         assert_eq!(ask_32(&guest, "links"), format!("{DEVICE} lo"));

@@ -5,7 +5,7 @@ use std::path::Path;
 use vserver_e2e::command::{host, tool};
 use vserver_e2e::netprobe::At;
 use vserver_e2e::outside::{HOST, ip};
-use vserver_e2e::{Mode, Outside, Program, Spec};
+use vserver_e2e::{Mode, Outside, Program, Spec, soon};
 
 pub fn specs() -> Vec<Spec> {
     if cfg!(not(target_arch = "x86_64")) {
@@ -109,8 +109,10 @@ fn joined_and_left(_: Mode) {
     let mut holder = Program::named("chbind")
         .args(&["--silent", "--nid", "903", "--ip", "192.0.2.11/24", "--", "sleep", "1000"])
         .start();
-    until(|| host("sh", &["-c", "grep -q . /run/vserver/virtnet/903/status"]).exit() == 0);
-    until(|| tool("naddress", &["--get", "--nid", "903"]).exit() == 0);
+    soon("the context has a status", || {
+        host("sh", &["-c", "grep -q . /run/vserver/virtnet/903/status"]).exit() == 0
+    });
+    soon("its addresses are told", || tool("naddress", &["--get", "--nid", "903"]).exit() == 0);
     let joined = ["--nid", "903", "--ip", "192.0.2.12"];
     At::Chbind(&joined)
         .run(&["bind,tcp,192.0.2.11,80", "bind,tcp,192.0.2.12,80", "bind,tcp,192.0.2.1,80"])
@@ -170,12 +172,14 @@ fn in_the_background(_: Mode) {
     let line =
         "ps -o pid=,sid= -p $$ > /tmp/t/who; readlink /proc/self/fd/0 >> /tmp/t/who; touch /tmp/t/done";
     tool("chbind", &[&words[..], &["sh", "-c", line]].concat()).ok();
-    until(|| Path::new("/tmp/t/done").exists());
+    soon("the program has run", || Path::new("/tmp/t/done").exists());
     let who = fs::read_to_string("/tmp/t/who").expect("just written");
     let numbers: Vec<&str> = who.split_whitespace().collect();
     assert_eq!(numbers[0], numbers[1], "it leads its session: {who}");
     assert_eq!(numbers[2], "/dev/null");
-    until(|| tool("naddress", &["--get", "--nid", "904"]).exit() != 0 || !in_use("904"));
+    soon("the context is gone", || {
+        tool("naddress", &["--get", "--nid", "904"]).exit() != 0 || !in_use("904")
+    });
     tool("chbind", &[&words[..], &["/no/such/program"]].concat()).code(255).complains("/no/such/program");
     swept();
 }
@@ -213,15 +217,6 @@ fn in_use(nid: &str) -> bool {
 
 /// The list is empty, and with it what the leak check would find.
 fn swept() {
-    until(|| tool("ncontext", &["--list", "--json"]).out() == "[]\n");
+    soon("no context is left", || tool("ncontext", &["--list", "--json"]).out() == "[]\n");
     assert!(fs::read_dir("/run/vserver/virtnet").map_or(true, |mut entries| entries.next().is_none()));
-}
-
-#[track_caller]
-fn until(mut done: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    while !done() {
-        assert!(std::time::Instant::now() < end, "it does not happen");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }

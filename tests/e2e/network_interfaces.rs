@@ -6,7 +6,7 @@ use vserver_e2e::assassin::{self, Point, Random, sample};
 use vserver_e2e::command::{host, tool};
 use vserver_e2e::netprobe::{self, At};
 use vserver_e2e::outside::{DEVICE, interface, ip};
-use vserver_e2e::{Guest, Mode, Need, Outside, Spec};
+use vserver_e2e::{Guest, Mode, Need, Outside, Spec, soon};
 
 pub fn specs() -> Vec<Spec> {
     vec![
@@ -289,11 +289,7 @@ fn ends_by_itself(mode: Mode) {
     assert!(has(DEVICE, "192.0.2.11"));
     let pid = tool("vserver-info", &["test", "INITPID"]).out();
     host("kill", &["-KILL", pid.trim()]).ok();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while has(DEVICE, "192.0.2.11") {
-        assert!(std::time::Instant::now() < until, "the guard does not clean up");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    soon("the guard cleans up", || !has(DEVICE, "192.0.2.11"));
 }
 
 /// `sendto` on x86-64: each is a request to the host's network (and the next call comes after it was done).

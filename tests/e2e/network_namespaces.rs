@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vserver_e2e::command::{host, tool};
 use vserver_e2e::outside::{DEVICE, WORLD, ip};
-use vserver_e2e::{Guest, Mode, Outside, Spec};
+use vserver_e2e::{Guest, Mode, Outside, Spec, soon};
 
 pub fn specs() -> Vec<Spec> {
     vec![
@@ -106,11 +106,7 @@ fn complete(mode: Mode) {
     fs::remove_file(guest.configuration("nonetns")).expect("it was just made");
     guest.set("apps/init/cmd.start", "/bin/sh\n-c\n(ip -o address; ip route; ip -6 route; cat /sys/class/net/eth0/mtu) > /seen 2>&1; exec sleep 100000\n");
     guest.start();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !guest.file("/seen").contains("default via 2001:db8:1::1") {
-        assert!(std::time::Instant::now() < until, "{}", guest.file("/seen"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    soon("the guest has its routes", || guest.file("/seen").contains("default via 2001:db8:1::1"));
     let seen = guest.file("/seen");
     for part in [
         "inet 10.1.1.2/24",
@@ -182,11 +178,7 @@ fn lent(mode: Mode) {
     guest.start();
     let pid = tool("vserver-info", &["test", "INITPID"]).out();
     host("kill", &["-KILL", pid.trim()]).ok();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !exists("e2e1") {
-        assert!(std::time::Instant::now() < until, "the guard does not bring the host's device back");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    soon("the guard brings the host's device back", || exists("e2e1"));
     ip(&["link", "delete", "e2e1"]);
     put_netns_away();
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use vserver_e2e::command::host;
 use vserver_e2e::probe::{self, attack, control};
-use vserver_e2e::{Guest, Mode, Program, Spec};
+use vserver_e2e::{Guest, Mode, Program, Spec, slowly};
 
 pub fn specs() -> Vec<Spec> {
     // The attacker knows the numbers of one architecture.
@@ -93,7 +93,7 @@ fn exe_of_who_enters(mode: Mode) {
 
 /// The number, in its own PID namespace, of the process that runs this program.
 fn number_inside(program: &str) -> String {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + slowly(Duration::from_secs(10));
     loop {
         for process in fs::read_dir("/proc").expect("mounted").flatten() {
             let runs = fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == Path::new(program));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vserver_e2e::command::{Done, host};
 use vserver_e2e::netprobe::At;
 use vserver_e2e::outside::{DEVICE, HOST, WORLD, interface};
-use vserver_e2e::{Guest, Image, Mode, Outside, Spec};
+use vserver_e2e::{Guest, Image, Mode, Outside, Spec, slowly, soon};
 
 pub fn specs() -> Vec<Spec> {
     let debian = |name, body: fn(Mode)| Spec::new(name, body).image(Image::DebianServers);
@@ -37,7 +37,7 @@ fn debian(name: &str, mode: Mode) -> Guest {
 /// Until this line of shell succeeds.
 #[track_caller]
 fn until(what: impl Fn() -> Done) {
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + slowly(Duration::from_mins(1));
     loop {
         let done = what();
         if done.exit() == 0 {
@@ -196,10 +196,7 @@ fn sshd(mode: Mode) {
     done.code(255).complains("Address already in use");
     drop(on_all);
     let word = format!("bind,tcp,{},22", HOST[0]);
-    let end = Instant::now() + Duration::from_mins(1);
-    while At::Host.answer(&word) != "ok" {
-        assert!(Instant::now() < end, "the killed server does not let go of its port");
-    }
+    soon("the killed server lets go of its port", || At::Host.answer(&word) == "ok");
     let _with_address = At::Host.serve("tcp", HOST[0], 22, "host");
     start_sshd(&guest, "");
     for address in [OWN[0], OWN[1], "127.0.0.1", "::1"] {

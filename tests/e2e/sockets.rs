@@ -6,7 +6,7 @@
 use std::fs;
 use vserver_e2e::netprobe::{At, has_32_bits, plant};
 use vserver_e2e::outside::{DEVICE, HOST, WORLD, interface};
-use vserver_e2e::{Guest, Mode, Outside, Spec};
+use vserver_e2e::{Guest, Mode, Outside, Spec, soon};
 
 pub fn specs() -> Vec<Spec> {
     // The programs know the numbers of one architecture.
@@ -492,11 +492,7 @@ fn outlive_our_processes(mode: Mode) {
     let root = format!("/proc/{}/root/tmp", init.trim());
     fs::write(format!("{root}/go"), "").expect("the guest runs");
     let done = format!("{root}/done");
-    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    while fs::metadata(&done).is_err() {
-        assert!(std::time::Instant::now() < until, "the guest says nothing");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    soon("the guest has told all", || fs::metadata(&done).is_ok());
     let said = fs::read_to_string(&done).expect("just seen");
     assert!(said.contains("ask,tcp,192.0.2.254,80: world peer=::ffff:192.0.2.11,"), "{said}");
     assert!(said.contains("bind,tcp,192.0.2.1,82: EADDRNOTAVAIL"), "{said}");

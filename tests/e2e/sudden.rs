@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use vserver_e2e::assassin::{self, Followed, Point, Random, Struck, sample};
 use vserver_e2e::command::{host, vserver};
-use vserver_e2e::{Guest, Inventory, Mode, Need, Spec};
+use vserver_e2e::{Guest, Inventory, Mode, Need, Spec, slowly};
 
 pub fn specs() -> Vec<Spec> {
     let patience = if assassin::is_long() { Duration::from_hours(4) } else { Duration::from_mins(3) };
@@ -258,7 +258,7 @@ fn in_reboot(mode: Mode) {
 /// By itself, or by a start; where the reboot was about to happen when the command died, only the next time.
 #[track_caller]
 fn comes_up(guest: &Guest) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + slowly(Duration::from_secs(30));
     let up = || {
         drop(guest.vserver(&["start"]));
         thread::sleep(Duration::from_millis(100));
@@ -291,7 +291,7 @@ fn in_adoption(mode: Mode) {
         assert_eq!(pid("init"), init, "the guest is another one");
         // One guard, the one that the record names.
         let guards = || host("pgrep", &["-f", "^guard "]).out();
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + slowly(Duration::from_secs(5));
         while guards().trim() != pid("guard") && Instant::now() < until {
             // One that was dying while it was looked at, in its place in the record already.
             thread::sleep(Duration::from_millis(5));

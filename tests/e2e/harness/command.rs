@@ -1,13 +1,16 @@
 //! Running programs in a trial, with a time limit and with everything shown when an expectation fails.
 
 use crate::{place, slowly};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a program may take unless the trial says otherwise.
@@ -190,31 +193,43 @@ impl Running {
     /// When it takes longer than `patience`.
     pub fn wait(mut self, patience: Duration) -> Done {
         let patience = slowly(patience);
-        loop {
-            let status = self.child.try_wait().expect("it is our child");
-            let read = |path: &PathBuf| fs::read(path).expect("we made it");
-            if let Some(status) = status {
-                let done = Done {
-                    shown: self.shown,
-                    status,
-                    stdout: read(&self.stdout),
-                    stderr: read(&self.stderr),
-                };
-                eprintln!("{done}");
-                return done;
-            }
-            if self.begun.elapsed() > patience {
-                self.child.kill().expect("it is our child");
-                let (out, err) = (read(&self.stdout), read(&self.stderr));
-                panic!(
-                    "`{}` does not end within {} s\n--- stdout\n{}\n--- stderr\n{}",
-                    self.shown,
-                    patience.as_secs(),
-                    String::from_utf8_lossy(&out),
-                    String::from_utf8_lossy(&err)
-                );
-            }
-            thread::sleep(Duration::from_millis(4));
+        let left = patience.saturating_sub(self.begun.elapsed());
+        let status = ended_within(&mut self.child, left).expect("it is our child");
+        let read = |path: &PathBuf| fs::read(path).expect("we made it");
+        let Some(status) = status else {
+            self.child.kill().expect("it is our child");
+            let (out, err) = (read(&self.stdout), read(&self.stderr));
+            panic!(
+                "`{}` does not end within {} s\n--- stdout\n{}\n--- stderr\n{}",
+                self.shown,
+                patience.as_secs(),
+                String::from_utf8_lossy(&out),
+                String::from_utf8_lossy(&err)
+            );
+        };
+        let done = Done { shown: self.shown, status, stdout: read(&self.stdout), stderr: read(&self.stderr) };
+        eprintln!("{done}");
+        done
+    }
+}
+
+/// Waits for the end of a child, without looking again and again: where trials run side by side on an emulated
+/// processor, nothing costs as much as waking up. `None` when it has not ended within that time.
+pub fn ended_within(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + time;
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let left = Timespec::try_from(left).expect("no trial waits for centuries");
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

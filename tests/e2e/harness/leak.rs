@@ -53,7 +53,7 @@ impl Inventory {
 
     /// What there is now and was not before; looks again until nothing is, for a while.
     pub fn leaks(&self) -> Vec<String> {
-        let until = Instant::now() + SETTLING;
+        let until = Instant::now() + slowly(SETTLING);
         loop {
             let now = everything(&self.cgroup_top);
             let more: Vec<String> = now.difference(&self.lines).cloned().collect();

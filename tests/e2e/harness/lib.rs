@@ -39,4 +39,4 @@ pub use leak::Inventory;
 pub use need::Need;
 pub use outside::Outside;
 pub use terminal::Terminal;
-pub use trial::{Spec, run, slowly};
+pub use trial::{Spec, run, slowly, soon};

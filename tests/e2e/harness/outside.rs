@@ -7,11 +7,9 @@
 //! Guests get addresses of these two networks, from 192.0.2.11 and `2001:db8::11` on by habit. Both addresses of the
 //! other side are the host's way out (default routes). A device `e2e1` is a second, unconnected one.
 
-use crate::Guest;
 use crate::command::{Program, host};
+use crate::{Guest, soon};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// The host's device.
 pub const DEVICE: &str = "e2e0";
@@ -63,12 +61,10 @@ impl Outside {
     /// Until the program has left the host's namespace.
     fn await_namespace(&self) {
         let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
-        let until = Instant::now() + Duration::from_secs(30);
         let own = link("self").expect("/proc is mounted");
-        while link(&self.holder.id().to_string()).map_or(true, |other| other == own) {
-            assert!(Instant::now() < until, "unshare makes no network namespace");
-            thread::sleep(Duration::from_millis(2));
-        }
+        soon("unshare makes a network namespace", || {
+            link(&self.holder.id().to_string()).is_ok_and(|other| other != own)
+        });
     }
 
     /// A program of the host's tree that runs outside.

@@ -1,5 +1,6 @@
 //! Registration of trials, and their life seen from outside.
 
+use crate::command::ended_within;
 use crate::{Image, Mode, Need, leak, place, probe, space};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::env;
@@ -248,6 +249,20 @@ pub fn slowly(usual: Duration) -> Duration {
     usual * env::var("E2E_SLOWNESS").ok().and_then(|word| word.parse().ok()).unwrap_or(1)
 }
 
+/// Waits until it is so: a minute of an ordinary machine. A false answer costs a pause of 20 ms.
+///
+/// # Panics
+///
+/// When it has not become so by then.
+#[track_caller]
+pub fn soon(what: &str, mut so: impl FnMut() -> bool) {
+    let until = Instant::now() + slowly(Duration::from_mins(1));
+    while !so() {
+        assert!(Instant::now() < until, "never came true: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Starts the space of a trial, waits, and shows what was printed if it went wrong.
 fn play(name: &str, patience: Duration, room: Room) -> Result<Completion, Failed> {
     let directory = place::trial(name);
@@ -255,19 +270,12 @@ fn play(name: &str, patience: Duration, room: Room) -> Result<Completion, Failed
     let log = directory.join("log");
     let output = File::create_new(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     let mut child = spawn(name, room, &output)?;
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-            break Some(status);
-        }
-        if begun.elapsed() > patience {
-            // `--kill-child`: PID 1 of the space dies with it, and the space with PID 1.
-            drop(child.kill());
-            drop(child.wait());
-            break None;
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
+    let status = ended_within(&mut child, patience).map_err(|error| error.to_string())?;
+    if status.is_none() {
+        // `--kill-child`: PID 1 of the space dies with it, and the space with PID 1.
+        drop(child.kill());
+        drop(child.wait());
+    }
     leak::remove_cgroups(&place::cgroup_top(name));
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     match status {
