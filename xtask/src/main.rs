@@ -24,7 +24,7 @@ usage: cargo xtask TASK
   gate              instruction counts against benches/instructions.txt (root); --write 'REASON' records new ones
   golden [--write]  the golden tests; --write accepts what the program prints today
   vm [FILTER…]      end-to-end and kernel tests on stock Debian kernels, emulated (root); --kernel 6.12, --long,
-                    --userland minimal|systemd, --share, --threads N, --machines N, --processors N, --memory MIB,
+                    --userland minimal|systemd, --share, --brief, --minutes N, --threads N, --machines N, --processors N, --memory MIB,
                     --append 'WORDS OF THE KERNEL COMMAND LINE', --command 'SHELL COMMAND'
   bench [FILTER…]   benchmarks beside other tools and the bare kernel (root); --list, --rounds N, --guests N
   demo              build a real guest and live with it for a minute (root)

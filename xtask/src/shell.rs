@@ -75,7 +75,11 @@ fn show(command: &Command) -> String {
     let mut words = Vec::new();
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
-            words.push(format!("{}={:?}", name.to_string_lossy(), value.to_string_lossy()));
+            let value = value.to_string_lossy();
+            // A list of five hundred names says nothing to a reader.
+            let shown: String = value.chars().take(60).collect();
+            let more = if shown.len() < value.len() { "…" } else { "" };
+            words.push(format!("{}={shown:?}{more}", name.to_string_lossy()));
         }
     }
     let program = Path::new(command.get_program());

@@ -6,6 +6,7 @@
 //! `target/vm/KERNEL-USERLAND/`, and becomes ordinary results: a line for each test, all failures at the end.
 
 mod initramfs;
+mod job;
 mod kernel;
 mod machine;
 mod results;
@@ -13,15 +14,13 @@ mod suite;
 mod userland;
 
 use crate::shell::{Outcome, has_program, is_root, target};
+use job::{Job, Report};
 use kernel::{GENERATIONS, Generation, Kernel};
-use machine::{Ending, Machine};
-use results::Results;
 use std::fs;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use suite::{Suite, Test};
 use userland::Userland;
 
@@ -35,6 +34,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
     ("busybox", "busybox-static"),
+    ("setpriv", "util-linux"),
 ];
 
 /// What was asked for.
@@ -44,6 +44,8 @@ struct Ask {
     long: bool,
     /// Each test on one of two machines at least, not everything on each.
     share: bool,
+    /// A share of chosen tests only.
+    brief: bool,
     /// Only this kernel.
     kernel: Option<String>,
     /// Only this userland.
@@ -60,6 +62,8 @@ struct Ask {
     machines: Option<u8>,
     /// Trials at a time.
     threads: Option<u8>,
+    /// How long a machine may take.
+    minutes: Option<u32>,
     /// Words that narrow the trials down.
     filters: Vec<String>,
 }
@@ -72,6 +76,7 @@ fn parse(words: &[String]) -> Result<Ask, String> {
         match word.as_str() {
             "--long" => ask.long = true,
             "--share" => ask.share = true,
+            "--brief" => (ask.share, ask.brief) = (true, true),
             "--kernel" => ask.kernel = Some(value()?),
             "--userland" => ask.userland = Some(value()?),
             "--command" => ask.command = Some(value()?),
@@ -79,6 +84,7 @@ fn parse(words: &[String]) -> Result<Ask, String> {
             "--memory" => ask.memory = Some(number(word, &value()?)?),
             "--processors" => ask.processors = Some(number(word, &value()?)?),
             "--threads" => ask.threads = Some(number(word, &value()?)?),
+            "--minutes" => ask.minutes = Some(number(word, &value()?)?),
             "--machines" => ask.machines = Some(number(word, &value()?)?),
             _ if word.starts_with('-') => return Err(format!("no option named {word}")),
             _ => ask.filters.push(word.clone()),
@@ -125,26 +131,6 @@ impl Ask {
     }
 }
 
-/// What a run leaves behind in its directory.
-const RUN: &[&str] = &["disk", "log", "console", "junit.xml"];
-
-/// One machine and what it is to run.
-struct Job {
-    /// What its results are called: kernel and userland.
-    name: String,
-    kernel: Kernel,
-    userland: Userland,
-    directory: PathBuf,
-    tests: Vec<Test>,
-    append: String,
-    processors: u8,
-    memory_mib: u32,
-    /// Trials at a time. With one, the processor time of each is told.
-    threads: u8,
-    /// After that it is switched off.
-    limit: Duration,
-}
-
 /// Runs what is asked for, on two machines at a time.
 pub fn trials(words: &[String]) -> Outcome {
     let ask = parse(words)?;
@@ -168,8 +154,9 @@ pub fn trials(words: &[String]) -> Outcome {
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let kernel = Kernel::resolve(generation, &cache)?;
         let (processors, threads) = (ask.processors.unwrap_or(1), ask.threads.unwrap_or(3));
-        // A share is made to be over in a fraction of that; everything may be asked for on a busy machine.
-        let limit = if ask.share { Duration::from_mins(25) } else { Duration::from_hours(3) };
+        // What CI runs must be over in its time, everything may be asked for on a busy machine.
+        let minutes = ask.minutes.unwrap_or(if ask.brief { 18 } else { 180 });
+        let limit = Duration::from_mins(minutes.into());
         let (append, memory_mib) = (ask.append.clone(), ask.memory.unwrap_or(2048));
         jobs.push(Job {
             name,
@@ -182,6 +169,7 @@ pub fn trials(words: &[String]) -> Outcome {
             memory_mib,
             threads,
             limit,
+            patience: limit / 3,
         });
     }
     let Some(suite) = suite else {
@@ -193,7 +181,7 @@ pub fn trials(words: &[String]) -> Outcome {
 
 /// Which machine runs what, and that its images are there.
 fn share(suite: &Suite, ask: &Ask, machines: &[(Generation, bool)]) -> Result<Vec<Vec<Test>>, String> {
-    let tests = suite.tests(&ask.filters);
+    let tests = if ask.brief { suite.brief() } else { suite.tests(&ask.filters) };
     if tests.is_empty() {
         return Err(format!("no test is named like {}", ask.filters.join(" ")));
     }
@@ -215,18 +203,6 @@ fn check_needs() -> Outcome {
     if is_root() { Ok(()) } else { Err("not root: the machine could not read all files of this one".into()) }
 }
 
-/// What came of a machine.
-struct Report {
-    name: String,
-    results: Results,
-    took: Duration,
-    /// Processor time of the emulator: on a busy builder a better measure than the clock.
-    used: Duration,
-    /// What went wrong with the machine itself.
-    trouble: Option<String>,
-    directory: PathBuf,
-}
-
 /// Two machines at a time are usual: one for each processor of a builder, as a machine makes good use of one only.
 fn run_all(jobs: &[Job], suite: &Suite, at_a_time: u8) -> Vec<Report> {
     let waiting = Mutex::new(jobs.iter());
@@ -245,127 +221,6 @@ fn run_all(jobs: &[Job], suite: &Suite, at_a_time: u8) -> Vec<Report> {
     let mut reports = reports.into_inner().expect("nobody panics");
     reports.sort_by_key(|report| jobs.iter().position(|job| job.name == report.name));
     reports
-}
-
-impl Job {
-    fn machine(&self) -> Machine<'_> {
-        Machine {
-            kernel: &self.kernel,
-            userland: &self.userland,
-            directory: &self.directory,
-            append: &self.append,
-            processors: self.processors,
-            memory_mib: self.memory_mib,
-            limit: self.limit,
-        }
-    }
-
-    /// Runs one command and prints what it prints.
-    fn command(&self, command: &str) -> Outcome {
-        self.forget(RUN);
-        eprintln!("{}: {}", self.name, self.kernel.package());
-        let ending = self.machine().run(command, |bytes, _| {
-            // Nothing is to be done about a reader who went away.
-            drop(io::stdout().write_all(bytes));
-        });
-        self.forget(&["disk"]);
-        match ending? {
-            Ending::Status(0) => Ok(()),
-            Ending::Status(status) => Err(format!("exit status {status} on {}", self.name)),
-            Ending::Silent(tail) => {
-                Err(format!("no exit status on {}; end of the console:\n{tail}", self.name))
-            }
-        }
-    }
-
-    /// Runs the tests; those that look at a machine switched on again, when it has been.
-    fn run(&self, suite: &Suite) -> Report {
-        let begun = Instant::now();
-        self.forget(RUN);
-        eprintln!("{}: {} tests on {}", self.name, self.tests.len(), self.kernel.package());
-        let mut results = Results::default();
-        let (later, first): (Vec<Test>, Vec<Test>) =
-            self.tests.iter().cloned().partition(|test| test.name.starts_with(suite::NEXT_BOOT));
-        let (mut trouble, mut used) = (None, Duration::ZERO);
-        for tests in [first, later] {
-            if !tests.is_empty() && trouble.is_none() {
-                trouble = self.run_tests(suite, &tests, &mut results, &mut used).err();
-            }
-        }
-        self.forget(&["disk"]);
-        let report = Report {
-            name: self.name.clone(),
-            results,
-            took: begun.elapsed(),
-            used,
-            trouble,
-            directory: self.directory.clone(),
-        };
-        let file = report.directory.join("junit.xml");
-        let text = results::junit(&report.name, report.took, report.results.outcomes());
-        if let Err(error) = fs::write(&file, text) {
-            eprintln!("{}: {error}", file.display());
-        }
-        report
-    }
-
-    /// Emulation is not perfect: after a kernel that fell over, what has not been run gets a second chance. A failed
-    /// test does not.
-    fn run_tests(
-        &self,
-        suite: &Suite,
-        tests: &[Test],
-        results: &mut Results,
-        used: &mut Duration,
-    ) -> Outcome {
-        for attempt in 1..=2 {
-            let missing: Vec<Test> = tests.iter().filter(|test| !results.has(test)).cloned().collect();
-            let mut before = Duration::ZERO;
-            let ending = self.machine().run(&suite.script(&missing, self.threads), |bytes, now| {
-                let cost = now.saturating_sub(std::mem::replace(&mut before, now));
-                *used += cost;
-                for (test, outcome) in results.read(bytes) {
-                    let word = match &outcome {
-                        results::Outcome::Passed => "ok".to_owned(),
-                        results::Outcome::Failed(_) => "FAILED".to_owned(),
-                        results::Outcome::Ignored(reason) => format!("ignored ({reason})"),
-                    };
-                    let cost = if self.threads == 1 {
-                        format!(" [{:.1} s]", cost.as_secs_f32())
-                    } else {
-                        String::new()
-                    };
-                    eprintln!("test {}: {} {} ... {word}{cost}", self.name, test.program, test.name);
-                }
-            });
-            let missing: Vec<&Test> = tests.iter().filter(|test| !results.has(test)).collect();
-            match ending? {
-                Ending::Status(_) if missing.is_empty() => return Ok(()),
-                Ending::Status(status) => {
-                    return Err(format!(
-                        "{} tests have not told how they went (status {status})",
-                        missing.len()
-                    ));
-                }
-                Ending::Silent(tail) if attempt == 1 => {
-                    eprintln!(
-                        "{}: no exit status, the rest once more; end of the console:\n{tail}",
-                        self.name
-                    );
-                }
-                Ending::Silent(tail) => return Err(format!("no exit status; end of the console:\n{tail}")),
-            }
-        }
-        Ok(())
-    }
-
-    /// A disk is kept from one boot to the next within a run only, and so is what was said.
-    fn forget(&self, files: &[&str]) {
-        for file in files {
-            // It is not there yet, or will be made anew.
-            drop(fs::remove_file(self.directory.join(file)));
-        }
-    }
 }
 
 /// Prints all failures with their words, a line for each machine, and one about all.

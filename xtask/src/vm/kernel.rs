@@ -10,36 +10,53 @@ use std::process::Command;
 /// What the machine needs before it can read the building machine's files, and all that these depend on.
 const BOOT_MODULES: &[&str] = &["virtio_pci", "virtio_console", "virtio_blk", "ext4", "virtiofs", "overlay"];
 
-/// Where the packages of a kernel generation come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// A metapackage of the configured archive, which depends on the newest kernel of its generation.
-    Configured(&'static str),
-    /// The newest package of the backports to the next release whose name begins so: the configured archive's mirror
-    /// has them, and a list of our own leaves the system's alone.
-    Backports(&'static str),
-}
-
 /// A kernel generation that trials can be run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
     /// What `--kernel` calls it.
     pub name: &'static str,
-    source: Source,
+    /// The metapackage that depends on the newest kernel of the generation, where the configured archive has it.
+    metapackage: Option<&'static str>,
+    /// Else the newest package of this suite of the same mirror, through a list that leaves the system's alone …
+    suite: &'static str,
+    /// … whose name begins so.
+    beginning: &'static str,
     /// Whether it is for the long mode only.
     pub long: bool,
 }
 
-/// All of them, oldest first.
+/// All of them, oldest first. In Debian 12 the metapackage of 6.12 is among the security updates, which not every
+/// machine has configured.
 pub const GENERATIONS: &[Generation] = &[
-    Generation { name: "6.1", source: Source::Configured("linux-image-cloud-amd64"), long: false },
-    Generation { name: "6.12", source: Source::Configured("linux-image-6.12-cloud-amd64"), long: false },
-    Generation { name: "6.18", source: Source::Backports("linux-image-6.18."), long: true },
-    Generation { name: "newest", source: Source::Backports("linux-image-"), long: true },
+    Generation {
+        name: "6.1",
+        metapackage: Some("linux-image-cloud-amd64"),
+        suite: "bookworm",
+        beginning: "linux-image-6.1.",
+        long: false,
+    },
+    Generation {
+        name: "6.12",
+        metapackage: Some("linux-image-6.12-cloud-amd64"),
+        suite: "bookworm-backports",
+        beginning: "linux-image-6.12.",
+        long: false,
+    },
+    Generation {
+        name: "6.18",
+        metapackage: None,
+        suite: "trixie-backports",
+        beginning: "linux-image-6.18.",
+        long: true,
+    },
+    Generation {
+        name: "newest",
+        metapackage: None,
+        suite: "trixie-backports",
+        beginning: "linux-image-",
+        long: true,
+    },
 ];
-
-/// The suite of [`Source::Backports`].
-const BACKPORTS: &str = "trixie-backports";
 
 /// Of one generation's packages, the one for virtual machines.
 const FLAVOUR: &str = "-cloud-amd64";
@@ -54,24 +71,22 @@ pub struct Kernel {
 impl Kernel {
     /// The newest kernel of a generation; downloaded and unpacked below `cache` once.
     pub fn resolve(generation: Generation, cache: &Path) -> Result<Self, String> {
-        let (package, apt) = match generation.source {
-            Source::Configured(metapackage) => {
-                // A machine that never asked its archive for lists knows no package.
-                let known = dependency(metapackage).or_else(|_| {
-                    run(Command::new("apt-get").args(["--quiet", "update"]))?;
-                    dependency(metapackage)
-                });
-                (known?, Apt::of_the_system())
-            }
-            Source::Backports(beginning) => {
-                let apt = Apt::of_backports(cache)?;
-                (newest(&apt.names("linux-image-")?, beginning, FLAVOUR)?, apt)
-            }
-        };
-        let directory = cache.join(&package);
-        if !directory.join("complete").exists() {
-            unpack(&package, &apt, &directory)?;
-        }
+        let (package, directory) =
+            match generation.metapackage.map(|name| of_the_system(name, generation, cache)) {
+                Some(Ok(found)) => found,
+                told => {
+                    if let Some(Err(why)) = told {
+                        eprintln!("kernel {}: {why}; from {} then", generation.name, generation.suite);
+                    }
+                    let apt = Apt::of_suite(generation.suite, cache)?;
+                    let names = apt.names("linux-image-")?;
+                    let package = newest(&names, generation.beginning, FLAVOUR).ok_or_else(|| {
+                        format!("{} has no package {}…{FLAVOUR}", generation.suite, generation.beginning)
+                    })?;
+                    let directory = unpacked(&package, &apt, cache)?;
+                    (package, directory)
+                }
+            };
         let modules = directory.join("root/lib/modules");
         let version = entries(&modules)?
             .pop()
@@ -114,6 +129,27 @@ impl Kernel {
         }
         Ok(order.into_iter().map(|file| top.join(file)).collect())
     }
+}
+
+/// The package that a metapackage depends on, and where it is unpacked. Asks the archive for its lists when these do not
+/// know it, or name what is no longer there.
+fn of_the_system(
+    metapackage: &str,
+    generation: Generation,
+    cache: &Path,
+) -> Result<(String, PathBuf), String> {
+    let find = || {
+        let package = dependency(metapackage)?;
+        if !package.starts_with(generation.beginning) {
+            return Err(format!("{metapackage} is {package} here"));
+        }
+        let directory = unpacked(&package, &Apt::of_the_system(), cache)?;
+        Ok((package, directory))
+    };
+    find().or_else(|_| {
+        run(Apt::of_the_system().command("apt-get").args(["--quiet", "update"]))?;
+        find()
+    })
 }
 
 /// Puts what a module needs before it.
@@ -161,16 +197,16 @@ impl Apt {
         Self(Vec::new())
     }
 
-    /// Lists and packages of the backports, kept below `cache`.
-    fn of_backports(cache: &Path) -> Result<Self, String> {
-        let directory = cache.join("apt");
+    /// Lists and packages of one suite, kept below `cache`.
+    fn of_suite(suite: &str, cache: &Path) -> Result<Self, String> {
+        let directory = cache.join("apt").join(suite);
         let (lists, packages) = (directory.join("lists/partial"), directory.join("cache/archives/partial"));
         for directory in [&lists, &packages] {
             fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         }
         let sources = directory.join("sources.list");
         let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        let line = format!("deb [signed-by={keys}] {} {BACKPORTS} main\n", mirror()?);
+        let line = format!("deb [signed-by={keys}] {} {suite} main\n", mirror()?);
         fs::write(&sources, line).map_err(|error| format!("{}: {error}", sources.display()))?;
         let options = [
             format!("Dir::Etc::SourceList={}", sources.display()),
@@ -220,7 +256,7 @@ fn mirror() -> Result<String, String> {
 }
 
 /// Of these packages the one of the newest kernel.
-fn newest(names: &[String], beginning: &str, end: &str) -> Result<String, String> {
+fn newest(names: &[String], beginning: &str, end: &str) -> Option<String> {
     let version = |name: &str| -> Option<Vec<u32>> {
         let text = name.strip_prefix("linux-image-")?.strip_suffix(end)?;
         let numbers: Vec<u32> = text.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
@@ -233,7 +269,15 @@ fn newest(names: &[String], beginning: &str, end: &str) -> Result<String, String
         .filter_map(|name| Some((version(name)?, name)))
         .max()
         .map(|(_, name)| name.clone())
-        .ok_or_else(|| format!("{BACKPORTS} has no package {beginning}…{end}"))
+}
+
+/// Where the package is unpacked, which is done when it has not been.
+fn unpacked(package: &str, apt: &Apt, cache: &Path) -> Result<PathBuf, String> {
+    let directory = cache.join(package);
+    if !directory.join("complete").exists() {
+        unpack(package, apt, &directory)?;
+    }
+    Ok(directory)
 }
 
 fn unpack(package: &str, apt: &Apt, directory: &Path) -> Outcome {
@@ -315,8 +359,8 @@ mod tests {
         ]
         .map(str::to_owned);
         let of = |beginning| newest(&names, beginning, "-cloud-amd64");
-        assert_eq!(of("linux-image-6.18."), Ok(names[3].clone()));
-        assert_eq!(of("linux-image-"), Ok(names[5].clone()));
-        assert!(of("linux-image-6.19.").is_err());
+        assert_eq!(of("linux-image-6.18."), Some(names[3].clone()));
+        assert_eq!(of("linux-image-"), Some(names[5].clone()));
+        assert_eq!(of("linux-image-6.19."), None);
     }
 }

@@ -34,14 +34,29 @@ pub struct Machine<'a> {
     pub memory_mib: u32,
     /// After that it is switched off.
     pub limit: Duration,
+    /// A machine that has said nothing for so long hangs.
+    pub patience: Duration,
 }
 
 /// How a machine has ended.
 pub enum Ending {
     /// With the command's exit status.
     Status(u8),
-    /// Without one: the kernel fell over, or the time was over. The end of its console.
+    /// Without one: the kernel fell over or hangs. The end of its console.
     Silent(String),
+    /// The time was over.
+    Late,
+}
+
+/// How it was seen to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    /// By itself.
+    Over,
+    /// It was still busy when the time was over.
+    Late,
+    /// It has said nothing for too long.
+    Hangs,
 }
 
 /// What QEMU opens, or reads.
@@ -101,21 +116,59 @@ impl Machine<'_> {
             status: &status,
         };
         let mut machine = Helper(self.spawn(&files)?);
-        let ended = follow(&mut machine.0, &log, said, self.limit, output);
+        let ended = self.follow(&mut machine.0, &log, said, output);
         drop(machine);
         drop(share);
-        let in_time = ended?;
+        let outcome = ended?;
         let word = fs::read_to_string(&status).unwrap_or_default();
         if let Ok(status) = word.trim().parse() {
             return Ok(Ending::Status(status));
         }
-        // A boot that hangs is the emulation's fault, trials that do not end are their own.
-        if !in_time && fs::metadata(&log).is_ok_and(|log| log.len() > said) {
-            return Err(format!("not over after {} s", self.limit.as_secs()));
+        if outcome == Watched::Late {
+            return Ok(Ending::Late);
         }
         let text = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
         let lines: Vec<&str> = text.lines().collect();
-        Ok(Ending::Silent(lines[lines.len().saturating_sub(30)..].join("\n")))
+        let mut end = lines[lines.len().saturating_sub(30)..].join("\n");
+        if outcome == Watched::Hangs {
+            write!(end, "\n(switched off: it has said nothing for {} s)", self.patience.as_secs())
+                .expect("memory takes all that is written");
+        }
+        Ok(Ending::Silent(end))
+    }
+
+    /// Hands on what the log gains, behind what it had, until the machine is off or is to be switched off.
+    fn follow(
+        &self,
+        machine: &mut Child,
+        log: &Path,
+        said: u64,
+        output: &mut dyn FnMut(&[u8], Duration),
+    ) -> Result<Watched, String> {
+        let mut file = File::open(log).map_err(|error| told(log, &error))?;
+        file.seek(SeekFrom::Start(said)).map_err(|error| told(log, &error))?;
+        let begun = Instant::now();
+        let mut heard = begun;
+        let mut bytes = Vec::new();
+        loop {
+            let over = machine.try_wait().map_err(|error| error.to_string())?.is_some();
+            bytes.clear();
+            file.read_to_end(&mut bytes).map_err(|error| told(log, &error))?;
+            if !bytes.is_empty() {
+                heard = Instant::now();
+                output(&bytes, processor_time(machine.id()));
+            }
+            if over {
+                return Ok(Watched::Over);
+            }
+            if begun.elapsed() > self.limit {
+                return Ok(Watched::Late);
+            }
+            if heard.elapsed() > self.patience {
+                return Ok(Watched::Hangs);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn initramfs(&self, script: &str) -> Result<Vec<u8>, String> {
@@ -146,7 +199,7 @@ impl Machine<'_> {
     }
 
     fn spawn(&self, files: &Files) -> Result<Child, String> {
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = dying_with_us("qemu-system-x86_64");
         qemu.args(["-accel", "tcg,thread=multi"]);
         qemu.args(["-machine", "q35,usb=off,vmport=off,smbus=off,sata=off", "-cpu", "max"]);
         qemu.args(["-smp", &self.processors.to_string()]);
@@ -179,10 +232,17 @@ impl Machine<'_> {
     }
 }
 
+/// A program that is killed when the thread ends that starts it: a run that is broken off leaves no machine behind.
+fn dying_with_us(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 /// Shows this machine's tree to the other one, which mounts it for reading only.
 fn share(socket: &Path, log: &Path) -> Result<Helper, String> {
     let output = File::create_new(log).map_err(|error| told(log, &error))?;
-    let child = Command::new("/usr/lib/qemu/virtiofsd")
+    let child = dying_with_us("/usr/lib/qemu/virtiofsd")
         .arg(format!("--socket-path={}", socket.display()))
         .args(["-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot"])
         .stdin(Stdio::null())
@@ -204,35 +264,6 @@ fn share(socket: &Path, log: &Path) -> Result<Helper, String> {
         thread::sleep(Duration::from_millis(20));
     }
     Err("virtiofsd makes no socket".to_owned())
-}
-
-/// Hands on what the log gains, behind what it had, until the machine is off; tells whether it was in time.
-fn follow(
-    machine: &mut Child,
-    log: &Path,
-    said: u64,
-    limit: Duration,
-    output: &mut dyn FnMut(&[u8], Duration),
-) -> Result<bool, String> {
-    let mut file = File::open(log).map_err(|error| told(log, &error))?;
-    file.seek(SeekFrom::Start(said)).map_err(|error| told(log, &error))?;
-    let begun = Instant::now();
-    let mut bytes = Vec::new();
-    loop {
-        let over = machine.try_wait().map_err(|error| error.to_string())?.is_some();
-        bytes.clear();
-        file.read_to_end(&mut bytes).map_err(|error| told(log, &error))?;
-        if !bytes.is_empty() {
-            output(&bytes, processor_time(machine.id()));
-        }
-        if over {
-            return Ok(true);
-        }
-        if begun.elapsed() > limit {
-            return Ok(false);
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// What a process has used of processors until now: on a busy builder a better measure than the clock.

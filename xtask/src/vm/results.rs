@@ -92,17 +92,23 @@ fn ignored(word: &str) -> Option<String> {
 }
 
 /// The results of one machine in the format that continuous integration reads.
-pub fn junit(machine: &str, took: Duration, outcomes: &BTreeMap<Test, Outcome>) -> String {
+pub fn junit(
+    machine: &str,
+    took: Duration,
+    outcomes: &BTreeMap<Test, Outcome>,
+    unreached: &[Test],
+) -> String {
     let of_kind = |kind: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| kind(outcome)).count();
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" time=\"{}\">\n",
         escaped(machine),
-        outcomes.len(),
-        of_kind(|outcome| matches!(outcome, Outcome::Failed(_))),
+        outcomes.len() + unreached.len(),
+        of_kind(|outcome| matches!(outcome, Outcome::Failed(_))) + unreached.len(),
         of_kind(|outcome| matches!(outcome, Outcome::Ignored(_))),
         took.as_secs()
     );
-    for (test, outcome) in outcomes {
+    let failed = Outcome::Failed("not reached".to_owned());
+    for (test, outcome) in outcomes.iter().chain(unreached.iter().map(|test| (test, &failed))) {
         let inner = match outcome {
             Outcome::Passed => String::new(),
             Outcome::Failed(words) => format!("<failure>{}</failure>", escaped(words)),
@@ -140,7 +146,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Results, junit};
+    use super::{Outcome, Results, Test, junit};
     use std::time::Duration;
 
     const PRINTED: &str = "\
@@ -196,8 +202,12 @@ test binds ... ok
     fn junit_survives_what_a_guest_prints() {
         let mut results = Results::default();
         results.read(PRINTED.as_bytes());
-        let text = junit("6.1 minimal", Duration::from_secs(3), results.outcomes());
+        let text = junit("6.1 minimal", Duration::from_secs(3), results.outcomes(), &[]);
         assert!(text.contains("tests=\"4\" failures=\"1\" skipped=\"1\" time=\"3\""), "{text}");
         assert!(text.contains("left behind: &lt;process&gt;"), "{text}");
+        let late = Test { program: "e2e".to_owned(), name: "late".to_owned() };
+        let text = junit("6.1 minimal", Duration::from_secs(3), results.outcomes(), &[late]);
+        assert!(text.contains("tests=\"5\" failures=\"2\""), "{text}");
+        assert!(text.contains("name=\"late\"><failure>not reached</failure>"), "{text}");
     }
 }

@@ -15,6 +15,30 @@ const NEAR_THE_KERNEL: &[&str] = &["vserver-kernel", "vserver-host", "vserver-tr
 /// Trials that every machine runs also where trials are shared out: the harness itself, and a guest's life.
 const EVERYWHERE: &[&str] = &["harness_", "s15_start::", "s16_exec", "s17_"];
 
+/// Stories that are told where there is no time for all (`--brief`): a guest's life, and what stock kernels do
+/// differently: sockets, interfaces, confinement, hosts that systemd runs. Tests near the kernel are run as well.
+const BRIEF: &[&str] = &[
+    "harness_",
+    "s03_check_host",
+    "s15_start::",
+    "s15_start_debian_sysvinit",
+    "s15_start_debian_systemd",
+    "s16_",
+    "s17_",
+    "s30_delete",
+    "guest_reboots_itself",
+    "guest_halts_itself",
+    "guard_is_killed",
+    "mounts_from_fstab",
+    "escape_",
+    "sockets_",
+    "hide_",
+    "s72_",
+    "network_setup_",
+    "netcontexts_chbind",
+    SYSTEMD_HOST,
+];
+
 /// Trials of a host that is run by systemd begin so.
 pub const SYSTEMD_HOST: &str = "systemd_host_";
 
@@ -61,6 +85,14 @@ impl Suite {
     pub fn tests(&self, filters: &[String]) -> Vec<Test> {
         let wanted =
             |test: &&Test| filters.is_empty() || filters.iter().any(|part| test.name.contains(part.as_str()));
+        self.tests.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Those of [`BRIEF`], and the tests near the kernel.
+    pub fn brief(&self) -> Vec<Test> {
+        let wanted = |test: &&Test| {
+            test.program != TRIALS || BRIEF.iter().any(|beginning| test.name.starts_with(beginning))
+        };
         self.tests.iter().filter(wanted).cloned().collect()
     }
 
