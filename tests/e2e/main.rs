@@ -32,6 +32,7 @@ mod styles;
 mod sudden;
 mod systemd;
 mod tools;
+mod views;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         death::specs(),
         sudden::specs(),
         tools::specs(),
+        views::specs(),
         sockets::specs(),
         network_building::specs(),
         servers::specs(),

@@ -187,10 +187,7 @@ pub const WORDS_NOT_YET: &[(&str, &str, &str)] = &[
     ("cflags", "sched_hard", LIMITS),
     ("cflags", "sched_prio", LIMITS),
     ("cflags", "fork_rss", LIMITS),
-    ("cflags", "virt_mem", VIEWS),
-    ("cflags", "virt_cpu", VIEWS),
-    ("cflags", "virt_load", VIEWS),
-    ("cflags", "virt_time", VIEWS),
+    ("cflags", "virt_time", CLOCK),
     ("cflags", "reboot_kill", HELPER),
     ("cflags", "prolific", BROKER),
     ("cflags", "igneg_nice", BROKER),
@@ -201,7 +198,7 @@ pub const WORDS_NOT_YET: &[(&str, &str, &str)] = &[
 ];
 
 const LIMITS: &str = "limits of a whole guest";
-const VIEWS: &str = "the guest's own view of memory, load and time";
+const CLOCK: &str = "a wall clock of the guest's own, which stock kernels do not have";
 const BROKER: &str = "brokered privileges";
 const HELPER: &str = "helper events other than reboot and halt";
 const DISK: &str = "disk limits";

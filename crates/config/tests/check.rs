@@ -105,7 +105,6 @@ fn what_is_not_yet_honoured_is_a_note_with_its_place() {
         missing,
         [
             ("cflags: sched_hard".to_owned(), 2),
-            ("cflags: virt_mem".to_owned(), 2),
             ("cgroup/memory.max".to_owned(), 0),
             ("nflags: sc_helper".to_owned(), 2),
             ("uts/machine: sparc".to_owned(), 1),
@@ -113,10 +112,9 @@ fn what_is_not_yet_honoured_is_a_note_with_its_place() {
     );
     assert_eq!(
         not_yet_line(&guest).unwrap(),
-        "not yet honoured: limits of a whole guest (cflags: sched_hard, cgroup); the guest's own view of memory, load \
-         and time (cflags: virt_mem); helper events other than reboot and halt (nflags: sc_helper)"
+        "not yet honoured: limits of a whole guest (cflags: sched_hard, cgroup); helper events other than reboot and halt (nflags: sc_helper)"
     );
     let findings = check(&layout, &name("a"));
     assert!(findings.iter().all(|finding| finding.severity == Severity::Note), "{findings:#?}");
-    assert_eq!(findings.len(), 5);
+    assert_eq!(findings.len(), 4);
 }

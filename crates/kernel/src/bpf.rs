@@ -10,6 +10,7 @@ mod groups;
 pub mod iterator;
 pub mod network;
 pub mod unix;
+pub mod views;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -41,7 +42,7 @@ impl Program {
         let hash = fnv(self.instructions.iter().flat_map(|instruction| instruction.to_le_bytes()));
         let kind = match self.kind {
             BpfProgramKind::CgroupDevice => "device".to_owned(),
-            BpfProgramKind::Raw { program_type, attach_type, btf_id } => {
+            BpfProgramKind::Raw { program_type, attach_type, btf_id, .. } => {
                 format!("raw-{program_type}-{attach_type}-{btf_id}")
             }
         };

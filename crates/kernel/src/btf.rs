@@ -1,8 +1,9 @@
-//! The least of BTF: a function's id, which loading an iterator or a security hook needs, and the place of a member in a
-//! structure.
+//! The least of BTF: a function's id, which loading an iterator or a security hook needs, the place of a member in a
+//! structure, and the number that an enumeration gives a name.
 //!
 //! Format: Documentation/bpf/btf.rst of the kernel. A header, type records, a string table.
 
+use std::collections::HashMap;
 use std::io;
 
 /// Type information of the running kernel.
@@ -18,8 +19,11 @@ pub struct Btf {
 /// Where the kernel shows it.
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
-/// `BTF_KIND_STRUCT`, `BTF_KIND_FUNC`
+/// `BTF_KIND_ARRAY`, `BTF_KIND_STRUCT`, `BTF_KIND_UNION`, `BTF_KIND_ENUM`, `BTF_KIND_FUNC`
+const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const ENUM: u32 = 6;
 const FUNC: u32 = 12;
 
 /// A type record.
@@ -61,15 +65,7 @@ impl Btf {
         let mut at = self.types.0;
         let mut id = 1;
         while at < self.types.1 {
-            let info = u32::try_from(number(&self.bytes, at + 4)?).ok()?;
-            let record = Record {
-                id,
-                kind: (info >> 24) & 0x1f,
-                name: self.strings.0.checked_add(number(&self.bytes, at)?)?,
-                members: usize::try_from(info & 0xffff).ok()?,
-                has_bitfields: info >> 31 == 1,
-                rest: at + 12,
-            };
+            let record = self.record(id, at)?;
             if let Some(found) = wanted(&record) {
                 return Some(found);
             }
@@ -105,6 +101,145 @@ impl Btf {
             (record.kind == STRUCT && self.is_called(record.name, name)).then(|| place(record))
         })
         .flatten()
+    }
+
+    /// An index, for who wants to know more than a few things.
+    pub fn index(&self) -> Index<'_> {
+        let mut index = Index { btf: self, places: vec![0], named: HashMap::new(), numbers: HashMap::new() };
+        let all = self.find(|record| {
+            index.add(record);
+            None::<()>
+        });
+        debug_assert!(all.is_none(), "no record is wanted");
+        index
+    }
+
+    fn name(&self, place: usize) -> &[u8] {
+        let rest = self.bytes.get(place..self.strings.1).unwrap_or_default();
+        rest.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    fn record(&self, id: u32, at: usize) -> Option<Record> {
+        let info = u32::try_from(number(&self.bytes, at + 4)?).ok()?;
+        Some(Record {
+            id,
+            kind: (info >> 24) & 0x1f,
+            name: self.strings.0.checked_add(number(&self.bytes, at)?)?,
+            members: usize::try_from(info & 0xffff).ok()?,
+            has_bitfields: info >> 31 == 1,
+            rest: at + 12,
+        })
+    }
+}
+
+/// Structures and enumerators by their names, types by their numbers.
+#[derive(Debug)]
+pub struct Index<'a> {
+    btf: &'a Btf,
+    /// Where each type's record begins.
+    places: Vec<usize>,
+    /// Structures: their numbers.
+    named: HashMap<&'a [u8], u32>,
+    /// Enumerators: their values.
+    numbers: HashMap<&'a [u8], u32>,
+}
+
+impl Index<'_> {
+    fn add(&mut self, record: &Record) {
+        self.places.push(record.rest - 12);
+        let btf = self.btf;
+        match record.kind {
+            STRUCT => {
+                self.named.entry(btf.name(record.name)).or_insert(record.id);
+            }
+            ENUM => {
+                for at in (record.rest..).step_by(8).take(record.members) {
+                    let (Some(name), Some(value)) = (number(&btf.bytes, at), number(&btf.bytes, at + 4))
+                    else {
+                        return;
+                    };
+                    if let (Some(name), Ok(value)) = (btf.strings.0.checked_add(name), u32::try_from(value)) {
+                        self.numbers.entry(btf.name(name)).or_insert(value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The value of an enumerator.
+    pub fn number(&self, enumerator: &str) -> Option<u32> {
+        self.numbers.get(enumerator.as_bytes()).copied()
+    }
+
+    /// Bytes of a structure.
+    pub fn size(&self, structure: &str) -> Option<usize> {
+        let at = self.place(*self.named.get(structure.as_bytes())?)?;
+        number(&self.btf.bytes, at + 8)
+    }
+
+    /// At which byte a member begins: `structure.member`, or `structure.member.member`; members of nameless parts too.
+    pub fn byte(&self, path: &str) -> Option<usize> {
+        self.member(path).map(|(byte, _)| byte)
+    }
+
+    /// How many elements a member has that is an array.
+    pub fn length(&self, path: &str) -> Option<usize> {
+        let record = self.record(self.member(path)?.1)?;
+        // type, index type, length
+        (record.kind == ARRAY).then(|| number(&self.btf.bytes, record.rest + 8)).flatten()
+    }
+
+    /// Whether a member is a pointer, whatever it is called.
+    pub fn is_pointer(&self, path: &str) -> Option<bool> {
+        Some(self.record(self.member(path)?.1)?.kind == 2)
+    }
+
+    fn member(&self, path: &str) -> Option<(usize, u32)> {
+        let mut parts = path.split('.');
+        let mut of = *self.named.get(parts.next()?.as_bytes())?;
+        let mut byte = 0;
+        for part in parts {
+            let (bit, kind) = self.member_of(of, part, 4)?;
+            byte += bit / 8;
+            of = kind;
+        }
+        Some((byte, of))
+    }
+
+    fn member_of(&self, of: u32, wanted: &str, deep: u8) -> Option<(usize, u32)> {
+        let record = self.record(of)?;
+        if deep == 0 || !matches!(record.kind, STRUCT | UNION) {
+            return None;
+        }
+        (0..record.members).find_map(|number_of| {
+            let at = record.rest + 12 * number_of;
+            let name = number(&self.btf.bytes, at)?;
+            let kind = u32::try_from(number(&self.btf.bytes, at + 4)?).ok()?;
+            let bits = number(&self.btf.bytes, at + 8)?;
+            let bits = if record.has_bitfields { bits & 0x00ff_ffff } else { bits };
+            if name == 0 {
+                let (below, kind) = self.member_of(kind, wanted, deep - 1)?;
+                return Some((bits + below, kind));
+            }
+            self.btf.is_called(self.btf.strings.0.checked_add(name)?, wanted).then_some((bits, kind))
+        })
+    }
+
+    fn place(&self, id: u32) -> Option<usize> {
+        self.places.get(usize::try_from(id).ok()?).copied()
+    }
+
+    /// The record of a type, behind its other names (typedef, volatile, const, restrict, type tag).
+    fn record(&self, mut id: u32) -> Option<Record> {
+        for _ in 0..8 {
+            let record = self.btf.record(id, self.place(id)?)?;
+            if !matches!(record.kind, 8..=11 | 18) {
+                return Some(record);
+            }
+            id = u32::try_from(number(&self.btf.bytes, record.rest - 4)?).ok()?;
+        }
+        None
     }
 }
 
@@ -170,6 +305,26 @@ mod tests {
         assert_eq!((btf.member_bit("s", "fg"), btf.member_bit("f", "int")), (None, None));
     }
 
+    #[test]
+    fn an_index_finds_members_sizes_and_arrays() {
+        let btf = Btf::parse(sample()).unwrap();
+        let index = btf.index();
+        assert_eq!((index.byte("s.int"), index.byte("s.f"), index.byte("s.fg")), (Some(0), Some(4), None));
+        assert_eq!((index.size("s"), index.size("f"), index.number("f")), (Some(8), None, None));
+        assert_eq!((index.length("s.int"), index.is_pointer("s.int")), (None, Some(false)));
+    }
+
+    /// Places that programs of other parts rely on as well, so that a kernel's own information shows what is found.
+    #[test]
+    fn an_index_of_the_running_kernel_knows_what_is_nameless_and_nested() {
+        let Ok(btf) = Btf::of_kernel() else { return };
+        let index = btf.index();
+        assert_eq!(index.byte("sock.__sk_common.skc_family"), Some(16));
+        assert!(index.length("css_set.subsys").is_some());
+        assert_eq!(index.number("NR_SLAB_RECLAIMABLE_B"), Some(5));
+        assert_eq!(index.is_pointer("task_struct.nsproxy"), Some(true));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(change in proptest::collection::vec((0usize..130, proptest::num::u8::ANY), 0..9),
@@ -179,7 +334,10 @@ mod tests {
                 if let Some(byte) = bytes.get_mut(at) { *byte = value; }
             }
             bytes.truncate(cut);
-            let _ = Btf::parse(bytes).and_then(|btf| btf.function("fg").or(btf.member_bit("s", "f")));
+            let _ = Btf::parse(bytes).and_then(|btf| btf.function("fg").or(btf.member_bit("s", "f")).or_else(|| {
+                let index = btf.index();
+                index.byte("s.f").or(index.length("s.int")).and_then(|found| u32::try_from(found).ok())
+            }));
         }
     }
 }

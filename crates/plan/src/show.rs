@@ -219,6 +219,14 @@ impl fmt::Display for Inside {
                     proc.display()
                 )
             }
+            Self::Machine { proc, files } => {
+                write!(
+                    f,
+                    "show the guest's own share of the machine in {}: {}",
+                    proc.display(),
+                    files.join(", ")
+                )
+            }
             Self::Pivot => write!(f, "leave the host's tree for good"),
             Self::NoUserNamespaces => write!(f, "allow no further user namespaces"),
         }

@@ -9,6 +9,7 @@ use vserver_model::{Mode, Xid};
 use crate::ask::StartAsk;
 use crate::command::{self, NoCommand, StartCommand};
 use crate::hide;
+use crate::machine::Share;
 use crate::mounts::{self, Mounts};
 use crate::network::{self, Network, Stack};
 use crate::rights::{self, SharesNetwork};
@@ -305,6 +306,7 @@ fn first(
         user: range(mode),
         time: flag("virt_uptime") && ground.time_namespaces,
         network: None,
+        share: Share::of(guest),
         rights: rights::rights(guest, mode, systemd, ground),
         inside: inside(guest, mode, mounts, ground),
         program: Program {
@@ -346,6 +348,10 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     }
     if let (Some(proc), true) = (&mounts.proc, hide::brokered(guest) && !hide::in_shadow(guest)) {
         steps.push(Inside::NetFiles { proc: proc.clone() });
+    }
+    let files = Share::of(guest).files(&ground.proc);
+    if let (Some(proc), false) = (&mounts.proc, files.is_empty()) {
+        steps.push(Inside::Machine { proc: proc.clone(), files });
     }
     steps.push(Inside::Pivot);
     steps

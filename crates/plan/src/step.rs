@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vserver_config::guest::{Flavour, FstabEntry, Sysctl};
 use vserver_model::{CapSet, GuestName, InitStyle, KillStep, Mode, Nid, Sourced, Xid};
 
+use crate::machine::Share;
 use crate::netcontext::NetContext;
 use crate::network::{Furnishing, HostAddress, Stack};
 use crate::tree::DevEntry;
@@ -162,6 +163,8 @@ pub struct First {
     pub time: bool,
     /// A network namespace that comes into being with the process and belongs to its user namespace.
     pub network: Option<Furnishing>,
+    /// What it sees of the machine as its own.
+    pub share: Share,
     /// What it may do: applied last.
     pub rights: Rights,
     /// In order, inside the new namespaces.
@@ -222,6 +225,13 @@ pub enum Inside {
     NetFiles {
         /// Where `/proc` is.
         proc: PathBuf,
+    },
+    /// The guest's own share of the machine over the kernel's files.
+    Machine {
+        /// Where `/proc` is.
+        proc: PathBuf,
+        /// Files in it; `online` belongs to `/sys/devices/system/cpu`.
+        files: Vec<&'static str>,
     },
     /// Leave the host's tree for good.
     Pivot,

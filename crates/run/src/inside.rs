@@ -12,6 +12,7 @@ use vserver_kernel::seccomp::Denial;
 use vserver_kernel::{Fault, caps, message, ns, personality, rlimit, seccomp, uts};
 use vserver_plan::{Inside, Rights};
 
+use crate::machine::{self, Place};
 use crate::netfiles::{self, NetFiles};
 use crate::site::Site;
 
@@ -62,6 +63,7 @@ impl<'a> Interior<'a> {
             Inside::Writable(path) => self.writable(path),
             Inside::Mask { path, directory } => self.mask(path, *directory),
             Inside::NetFiles { proc } => self.net_files(proc),
+            Inside::Machine { proc, .. } => self.machine_files(proc),
             Inside::Pivot => mount::pivot_into(self.root()?.as_fd()),
         }
     }
@@ -251,6 +253,45 @@ impl<'a> Interior<'a> {
         }
         files.link.attach_at(mount::link_in_root_strict(self.root()?.as_fd(), proc.join("net"))?.as_fd())?;
         self.hide_in_sys(files)
+    }
+
+    /// A machine of the guest's own, as far as this kernel can show one.
+    fn machine_files(&self, proc: &Path) -> Result<(), Fault> {
+        let Some(files) = &self.site.machine_files else { return Ok(()) };
+        for (file, mount) in &files.0 {
+            let target = match machine::place(*file, proc) {
+                Place::Proc(path) => self.strict(&path, TargetKind::File),
+                Place::Sys(path) => match self.strict(&path, TargetKind::File) {
+                    // No `/sys`, or the one that we make up, which has nothing of the hardware.
+                    Err(fault) if fault.is(libc::ENOENT) && !self.make_up(&path) => continue,
+                    Err(fault) if !fault.is(libc::ENOENT) => Err(fault),
+                    _ => self.strict(&path, TargetKind::File),
+                },
+            };
+            mount.attach_at(target?.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file, and the directories on the way, where the file system lets us.
+    fn make_up(&self, path: &Path) -> bool {
+        let made = || -> Option<()> {
+            let mut at = self.strict(Path::new("/sys"), TargetKind::Directory).ok()?;
+            let mut parts = path.strip_prefix("/sys").ok()?.components().peekable();
+            while let Some(part) = parts.next() {
+                let directory = parts.peek().is_some();
+                let (flags, mode) = if directory {
+                    rustix::fs::mkdirat(&at, part.as_os_str(), Mode::from_raw_mode(0o755)).ok();
+                    (OFlags::PATH | OFlags::DIRECTORY, 0)
+                } else {
+                    (OFlags::RDONLY | OFlags::CREATE, 0o444)
+                };
+                let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                at = rustix::fs::openat(&at, part.as_os_str(), flags, Mode::from_raw_mode(mode)).ok()?;
+            }
+            Some(())
+        };
+        made().is_some()
     }
 
     /// Only where there is a `/sys`: real or made up, it has this directory.

@@ -32,6 +32,7 @@ pub mod hostview;
 pub mod inside;
 pub mod lock;
 pub mod look;
+mod machine;
 pub mod netcontext;
 pub mod netfiles;
 pub mod network;

@@ -16,6 +16,7 @@ use vserver_model::Layout;
 use vserver_plan::{Plan, Tree};
 
 use crate::lock::Lock;
+use crate::machine::MachineFiles;
 use crate::netfiles::NetFiles;
 
 /// The half-built guest.
@@ -52,6 +53,8 @@ pub struct Site<'a> {
     pub dev: Option<Dev>,
     /// What the guest reads in `/proc/net`, if it is not the host's.
     pub net_files: Option<NetFiles>,
+    /// What the guest reads about the machine, if it is not the host's.
+    pub machine_files: Option<MachineFiles>,
     /// The network namespace that the guest's first process is born into, if it is not the host's.
     pub netns: Option<OwnedFd>,
     /// What the network namespace of the guest's processes is to show, if that is a shadow of the host's.

@@ -26,7 +26,9 @@ use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
 use crate::site::{self, Groups, Site};
 use crate::undo::Undo;
-use crate::{adopt, dev, first, fstab, hostview, look, netfiles, network, prepare, stop, virtualtree};
+use crate::{
+    adopt, dev, first, fstab, hostview, look, machine, netfiles, network, prepare, stop, virtualtree,
+};
 
 /// What became of a start.
 #[derive(Debug)]
@@ -207,6 +209,7 @@ fn start_locked(
         carried: Vec::new(),
         dev: None,
         net_files: None,
+        machine_files: None,
         netns: None,
         shadow: None,
         first: None,
@@ -316,7 +319,7 @@ fn perform(
             site.dev = Some(dev::make(site, entries, *shift, pts.as_ref())?);
             Ok(())
         }
-        Step::First(first) => make_first(site, first, undo),
+        Step::First(first) => make_first(site, first, undo, say),
         Step::Record => write_record(site, undo),
         Step::AwaitCommand => await_command(site, say),
     }
@@ -473,7 +476,12 @@ fn take_tree(site: &mut Site<'_>, idmap: Option<(u32, u32)>) -> Result<(), Failu
     Ok(())
 }
 
-fn make_first(site: &mut Site<'_>, first: &First, undo: &mut Undo) -> Result<(), Failure> {
+fn make_first(
+    site: &mut Site<'_>,
+    first: &First,
+    undo: &mut Undo,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
     let state = record::state_dir(site.layout, &site.guest.name);
     let (layout, name) = (site.layout.clone(), site.guest.name.clone());
     undo.did(format!("state directory {}", state.display()), move || record::remove_state(&layout, &name));
@@ -491,6 +499,7 @@ fn make_first(site: &mut Site<'_>, first: &First, undo: &mut Undo) -> Result<(),
         let (group, bpffs) = (group.unwrap_or_default(), site.bpffs.as_deref());
         site.net_files = Some(netfiles::prepare(site.layout, &site.guest.name, view, &group, bpffs)?);
     }
+    site.machine_files = machine::prepare(site, first, say);
     let network = first.network.as_ref().map(|wanted| network::steps::Furnisher::of(site, wanted));
     let mut network = network.transpose()?;
     let mut made = |init: ProcessId, guard: ProcessId| {

@@ -38,7 +38,7 @@ fn load(
     btf_id: u32,
     body: &[u64],
 ) -> Result<OwnedFd, Refusal> {
-    sys::bpf_load(BpfProgramKind::Raw { program_type, attach_type, btf_id }, name, body)
+    sys::bpf_load(BpfProgramKind::Raw { program_type, attach_type, btf_id, sleeps: false }, name, body)
         .map_err(|fault| Refusal::Missing(format!("{name}: {}", super::in_words(&fault.source))))
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn bind(scene: &Scene) -> Tried {
     /// `bpf_set_retval`
     const SET_RETVAL: i32 = 187;
     let group = scene.group()?;
-    let kind = BpfProgramKind::Raw { program_type: 18, attach_type: 8, btf_id: 0 };
+    let kind = BpfProgramKind::Raw { program_type: 18, attach_type: 8, btf_id: 0, sleeps: false };
     let body =
         [instruction(0xb7, 1, -ADDRESS_NOT_AVAILABLE), instruction(0x85, 0, SET_RETVAL), answer(0), EXIT];
     let program = sys::bpf_load(kind, "check_bind", &body)?;

@@ -74,6 +74,8 @@ pub enum Alu {
     Subtract = 0x10,
     /// `a *= b`
     Multiply = 0x20,
+    /// `a /= b`; 0 if `b` is 0.
+    Divide = 0x30,
     /// `a |= b`
     Or = 0x40,
     /// `a &= b`
@@ -86,6 +88,8 @@ pub enum Alu {
     Xor = 0xa0,
     /// `a = b`
     Move = 0xb0,
+    /// `a >>= b`, filled with the uppermost bit.
+    ShiftRightSigned = 0xc0,
 }
 
 /// A place in the program that is jumped to.
@@ -128,6 +132,8 @@ mod op {
     pub const BIG_ENDIAN: u8 = 0xdc;
     pub const CALL: u8 = 0x85;
     pub const EXIT: u8 = 0x95;
+    /// `BPF_PSEUDO_KFUNC_CALL`, in the place of a source register.
+    pub const PSEUDO_KERNEL: u8 = 2;
     /// `BPF_PSEUDO_MAP_FD`, in the place of a source register.
     pub const PSEUDO_MAP: u8 = 1;
 }
@@ -205,6 +211,18 @@ impl Assembler {
     /// `to = to DOES from`, with the lower halves; the upper half becomes zero.
     pub fn alu_32_register(&mut self, does: Alu, to: Reg, from: Reg) -> &mut Self {
         self.push(op::ALU_32 | op::REGISTER | does as u8, to as u8, from as u8, 0, 0)
+    }
+
+    /// `to = value`, with 64 bits.
+    pub fn set_64(&mut self, to: Reg, value: u64) -> &mut Self {
+        let half = |shift: u32| u32::try_from(value >> shift & 0xffff_ffff).expect("32 bits").cast_signed();
+        let (low, high) = (half(0), half(32));
+        self.push(op::LOAD_64, to as u8, 0, 0, low).push(0, 0, 0, 0, high)
+    }
+
+    /// Calls a function of the kernel that is no helper, by its number in the kernel's type information.
+    pub fn call_kernel(&mut self, function: u32) -> &mut Self {
+        self.push(op::CALL, 0, op::PSEUDO_KERNEL, 0, function.cast_signed())
     }
 
     /// `to &= value`, the value sign-extended to 64 bits.

@@ -126,7 +126,12 @@ fn make(directory: &Path, listing: Listing) -> Result<()> {
     for file in FILES {
         let (target, ipv6) = (&file[..3], file.ends_with('6'));
         let function = btf.function(&format!("bpf_iter_{target}")).ok_or_else(unknown)?;
-        let kind = BpfProgramKind::Raw { program_type: TRACING, attach_type: ITERATOR, btf_id: function };
+        let kind = BpfProgramKind::Raw {
+            program_type: TRACING,
+            attach_type: ITERATOR,
+            btf_id: function,
+            sleeps: false,
+        };
         let program = Program::new(kind, program(listing, &places, target == "udp", ipv6)).load()?;
         let link = sys::bpf_link_attach(program.as_fd(), 0, ITERATOR)?;
         let path = directory.join(file);

@@ -104,7 +104,7 @@ const fn hook(
     attach_type: u32,
     build: fn(Abilities) -> Instructions,
 ) -> Hook {
-    Hook { name, kind: BpfProgramKind::Raw { program_type, attach_type, btf_id: 0 }, build }
+    Hook { name, kind: BpfProgramKind::Raw { program_type, attach_type, btf_id: 0, sleeps: false }, build }
 }
 
 /// `BPF_PROG_TYPE_*`

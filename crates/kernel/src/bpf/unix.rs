@@ -92,7 +92,7 @@ pub fn keep_in(cgroup: BorrowedFd<'_>, level: u8, directory: Option<&Path>) -> R
 }
 
 fn kind(btf_id: u32) -> BpfProgramKind {
-    BpfProgramKind::Raw { program_type: SECURITY, attach_type: OF_A_GROUP, btf_id }
+    BpfProgramKind::Raw { program_type: SECURITY, attach_type: OF_A_GROUP, btf_id, sleeps: false }
 }
 
 /// Places in the kernel's structures, in bytes.

@@ -4,7 +4,8 @@ mod link;
 mod map;
 
 pub use link::{
-    bpf_link_attach, bpf_link_target, bpf_program_by_id, bpf_program_hold, bpf_program_info, bpf_programs_of,
+    bpf_link_attach, bpf_link_iterate, bpf_link_target, bpf_program_by_id, bpf_program_hold,
+    bpf_program_info, bpf_programs_of,
 };
 pub use map::{BpfMap, BpfMapKind, BpfMapSpec, BpfUpdate, bpf_types_load};
 
@@ -39,6 +40,8 @@ pub enum BpfProgramKind {
         attach_type: u32,
         /// The function that it is attached to, for types that name one; 0 otherwise.
         btf_id: u32,
+        /// It may call what sleeps (`BPF_F_SLEEPABLE`, Linux 5.10; for iterators 6.0).
+        sleeps: bool,
     },
 }
 
@@ -54,6 +57,15 @@ impl BpfProgramKind {
     /// `enum bpf_attach_type`
     pub fn attach_type(self) -> u32 {
         self.numbers().1
+    }
+
+    /// `BPF_F_*` of the program.
+    fn flags(self) -> u32 {
+        const SLEEPABLE: u32 = 1 << 4;
+        match self {
+            Self::Raw { sleeps: true, .. } => SLEEPABLE,
+            Self::Raw { .. } | Self::CgroupDevice => 0,
+        }
     }
 
     /// The id of the kernel function that the program is for.
@@ -189,6 +201,7 @@ pub fn bpf_load(kind: BpfProgramKind, name: &str, instructions: &[u64]) -> Resul
         insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         prog_name: object_name(name),
+        prog_flags: kind.flags(),
         expected_attach_type,
         attach_btf_id: kind.btf_id(),
         ..LoadAttr::default()

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "the one module that talks to the kernel without a wrapper")]
 
 mod bpf;
+mod clock;
 mod descriptors;
 mod device;
 mod ids;
@@ -21,9 +22,10 @@ mod tty;
 
 pub use bpf::{
     BpfAttach, BpfMap, BpfMapKind, BpfMapSpec, BpfProgramKind, BpfUpdate, bpf_attach, bpf_attach_exclusive,
-    bpf_detach, bpf_link_attach, bpf_link_target, bpf_load, bpf_object_get, bpf_object_pin,
+    bpf_detach, bpf_link_attach, bpf_link_iterate, bpf_link_target, bpf_load, bpf_object_get, bpf_object_pin,
     bpf_program_by_id, bpf_program_hold, bpf_program_info, bpf_programs_of, bpf_types_load,
 };
+pub use clock::tai_offset;
 pub use descriptors::{inherited, place};
 pub use device::{DeviceRequest, device_addresses, device_question, is_device_question};
 pub use ids::{

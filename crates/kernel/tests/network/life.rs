@@ -111,7 +111,8 @@ pub fn excluded() {
 /// An egress program attached without `BPF_F_ALLOW_MULTI`, detached in the end.
 fn exclusive_egress(group: std::os::fd::BorrowedFd<'_>) -> impl Drop + use<'_> {
     use vserver_kernel::sys::{self, BpfAttach, BpfProgramKind};
-    const KIND: BpfProgramKind = BpfProgramKind::Raw { program_type: 8, attach_type: 1, btf_id: 0 };
+    const KIND: BpfProgramKind =
+        BpfProgramKind::Raw { program_type: 8, attach_type: 1, btf_id: 0, sleeps: false };
     struct Attached<'fd>(std::os::fd::OwnedFd, std::os::fd::BorrowedFd<'fd>);
     impl Drop for Attached<'_> {
         fn drop(&mut self) {

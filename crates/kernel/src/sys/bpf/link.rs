@@ -19,6 +19,10 @@ struct LinkAttr {
     target: u32,
     attach_type: u32,
     flags: u32,
+    /// For iterators: `union bpf_iter_link_info` and its length.
+    iter_info: u64,
+    iter_info_len: u32,
+    padding: u32,
 }
 
 /// The part of `union bpf_attr` for `BPF_PROG_QUERY`, up to `prog_cnt`.
@@ -89,6 +93,25 @@ pub fn bpf_link_attach(program: BorrowedFd<'_>, target: u32, attach_type: u32) -
         .blame("bpf(2) BPF_LINK_CREATE", target)
 }
 
+/// An iterator over the entries of a map (Linux 5.9): the program runs for each while the link's file is read.
+#[doc(alias = "BPF_LINK_CREATE")]
+pub fn bpf_link_iterate(program: BorrowedFd<'_>, map: &BpfMap, attach_type: u32) -> Result<OwnedFd> {
+    let what = [map.as_fd().as_raw_fd().cast_unsigned()];
+    let attr = LinkAttr {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        attach_type,
+        iter_info: what.as_ptr() as u64,
+        iter_info_len: 4,
+        ..LinkAttr::default()
+    };
+    // SAFETY: the structure of this command; `iter_info` is readable for four bytes, which begin `bpf_iter_link_info`
+    // with the map's descriptor, and outlives the call.
+    unsafe { bpf(BPF_LINK_CREATE, &attr) }
+        // SAFETY: BPF_LINK_CREATE returned a fresh descriptor.
+        .map(|fd| unsafe { new_fd(fd) })
+        .blame("bpf(2) BPF_LINK_CREATE", map.name())
+}
+
 /// The numbers of the programs of this attach type that are attached to a cgroup itself, not to those above.
 #[doc(alias = "BPF_PROG_QUERY")]
 pub fn bpf_programs_of(cgroup: BorrowedFd<'_>, attach_type: u32) -> Result<Vec<u32>> {
@@ -147,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_bpf_attr_have_the_kernels_sizes() {
-        assert_eq!(size_of::<LinkAttr>(), 16);
+        assert_eq!(size_of::<LinkAttr>(), 32);
+        assert_eq!(std::mem::offset_of!(LinkAttr, iter_info), 16);
         assert_eq!(std::mem::offset_of!(LinkInfo, target), 16);
         assert_eq!(std::mem::offset_of!(QueryAttr, prog_cnt), 24);
         assert_eq!(std::mem::offset_of!(ProgramInfo, name), 64);

@@ -24,6 +24,10 @@ const BPF_BTF_LOAD: libc::c_int = 18;
 pub enum BpfMapKind {
     /// `BPF_MAP_TYPE_HASH`
     Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY` (Linux 3.19): keys are the numbers from 0 on, and all are there.
+    Array = 2,
+    /// `BPF_MAP_TYPE_LRU_HASH` (4.10): what was not used for the longest time makes room.
+    LruHash = 9,
     /// `BPF_MAP_TYPE_SOCKHASH` (Linux 4.18): values are sockets, which leave by themselves.
     SockHash = 18,
     /// `BPF_MAP_TYPE_CGROUP_STORAGE` (4.19): a value for each group that a program of the map is attached to.
@@ -184,8 +188,14 @@ impl BpfMap {
         // numbers only.
         unsafe { information(fd.as_fd(), &mut info) }?;
         let name = String::from_utf8_lossy(&info.name).trim_end_matches('\0').to_owned();
-        let known =
-            [BpfMapKind::Hash, BpfMapKind::SockHash, BpfMapKind::CgroupStorage, BpfMapKind::SocketStorage];
+        let known = [
+            BpfMapKind::Hash,
+            BpfMapKind::Array,
+            BpfMapKind::LruHash,
+            BpfMapKind::SockHash,
+            BpfMapKind::CgroupStorage,
+            BpfMapKind::SocketStorage,
+        ];
         if known.iter().all(|kind| *kind as u32 != info.kind) {
             return Err(Fault::from_errno("bpf(2) BPF_OBJ_GET_INFO_BY_FD", name, libc::EINVAL));
         }
