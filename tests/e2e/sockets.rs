@@ -18,6 +18,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("sockets_one_port_for_all", one_port_for_all).patience(LONG),
         Spec::new("sockets_several_addresses", several_addresses).patience(LONG),
         Spec::new("sockets_dual_stack", dual_stack).patience(LONG),
+        Spec::new("sockets_port_of_the_kernels_choice", port_of_the_kernels_choice).patience(LONG),
         Spec::new("sockets_sources", sources).patience(LONG),
         Spec::new("sockets_names", names),
         Spec::new("sockets_reuse_port", reuse_port).patience(LONG),
@@ -229,6 +230,43 @@ fn dual_stack(mode: Mode) {
     four.stop();
     six.stop();
     stop(&guests);
+}
+
+/// A socket at `::` whose port the kernel chooses may become a client of IPv6 (`dig +tcp`) or a listener for both
+/// families.
+fn port_of_the_kernels_choice(mode: Mode) {
+    let outside = Outside::connect();
+    let guest = guest("one", 101, mode, &["192.0.2.11", "192.0.2.21", "2001:db8::11", "2001:db8::21"]);
+    let other = self::guest("two", 102, mode, &["192.0.2.12", "2001:db8::12"]);
+    guest.start();
+    other.start();
+    let _world = At::Outside(&outside).serve("tcp", "::", 80, "world");
+    let word = "ask,tcp,2001:db8::fe,80,::,0";
+    let said = At::Guest(&guest).answer(word);
+    assert!(said.starts_with("world peer=2001:db8::11,"), "{said}");
+    let mut all = Vec::new();
+    for (guest, own) in [
+        (&guest, &["192.0.2.11", "192.0.2.21", "2001:db8::11", "2001:db8::21"][..]),
+        (&other, &["192.0.2.12", "2001:db8::12"]),
+    ] {
+        let answer = At::Guest(guest).answer(&format!("serve,tcp,::,0,{}", guest.name));
+        let (shown, port) = answer.rsplit_once(',').expect("an address and a port");
+        assert!(shown.ends_with(" ::"), "{answer}");
+        let port: u16 = port.parse().expect("a port");
+        all.extend(own.iter().map(|ip| ("tcp", *ip, port, format!("{} peer=", guest.name))));
+        At::Guest(guest).reaches_all(&loopbacks(&[("tcp", port)], &guest.name));
+    }
+    for asker in [At::Outside(&outside), At::Host, At::Guest(&guest), At::Guest(&other)] {
+        asker.reaches_all(&all);
+    }
+    // Who listens at the very address comes first.
+    let port = all[0].2;
+    let _exact = At::Guest(&guest).serve("tcp", "192.0.2.11", port, "exact");
+    for asker in [At::Outside(&outside), At::Host, At::Guest(&guest)] {
+        asker.reaches("tcp", "192.0.2.11", port, "exact peer=");
+        asker.reaches("tcp", "192.0.2.21", port, "one peer=");
+    }
+    stop(&[guest, other]);
 }
 
 /// From where sockets speak that were bound to nothing, or to any address.

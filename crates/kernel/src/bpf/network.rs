@@ -85,7 +85,7 @@ impl Missing {
             }
             Self::Classifiers => {
                 "this kernel has no BPF classifiers: UDP servers bound to any address hear their guest's first address \
-                 only, and ping works only with an address of the guest's given as its source"
+                 only, TCP servers at :: whose port the kernel chooses hear IPv6 only, and ping works only with an address of the guest's given as its source"
             }
         }
     }
@@ -147,6 +147,7 @@ const SK_LOOKUP_ATTACH: u32 = 36;
 /// What is attached to each network namespace and its devices. A kernel may lack them.
 const STEERING: [Hook; 5] = [
     hook("vs_lookup", SK_LOOKUP, SK_LOOKUP_ATTACH, lookup::lookup),
+    // New connections of TCP as well.
     hook("vs_udp", CLASSIFIER, 0, classify::ethernet),
     hook("vs_udp_plain", CLASSIFIER, 0, classify::plain),
     hook("vs_icmp", CLASSIFIER, 0, icmp::ethernet),

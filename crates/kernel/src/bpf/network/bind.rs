@@ -80,7 +80,18 @@ fn any6(code: &mut Code, allow: Label) {
     code.if_wildcard_port(allow);
     if if_only_6(code, only_6) {
         code.asm.load_word(Reg::R9, CONFIG, at::FIRST_4).jump_if_32(If::Equal, Reg::R9, 0, only_6);
-        code.if_flag(flag::SINGLE_IP, both).remember(mark::ANY_4 | mark::ANY_6);
+        let (late, usual) = (code.asm.label(), code.asm.label());
+        code.if_flag(flag::SINGLE_IP, both);
+        // A socket at an IPv4 address cannot be connected by IPv6, and who lets the kernel choose the port may want that.
+        code.asm
+            .load_word(Reg::R1, CONTEXT, sock_addr::PROTOCOL)
+            .jump_if_32(If::NotEqual, Reg::R1, TCP, usual)
+            .load_word(Reg::R1, CONTEXT, sock_addr::USER_PORT)
+            .jump_if_32(If::NotEqual, Reg::R1, 0, usual);
+        code.unless_zero(CONFIG, at::FIRST_6, 4, late);
+        code.asm.jump(usual).place(late);
+        code.remember(mark::LATE_4 | mark::ANY_6).asm.jump(keep).place(usual);
+        code.remember(mark::ANY_4 | mark::ANY_6);
         code.asm
             .place(both)
             .set(Reg::R1, MAPPED.cast_signed())

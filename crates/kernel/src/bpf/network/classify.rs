@@ -1,11 +1,13 @@
-//! Datagrams to any-bound UDP sockets, which really are at the guest's first address.
+//! Datagrams to any-bound UDP sockets, which really are at the guest's first address; and new TCP connections by IPv4 to
+//! the few listeners for both families that really are at an IPv6 address ([`mark::LATE_4`]), which the kernel would not
+//! let the program for new connections assign.
 //!
 //! No map of sockets takes UDP sockets by themselves, so this looks for the socket as the kernel does: a program on the
 //! loopback and on devices with guests' addresses. A socket at the very address, or a connected one, comes first.
 
 use super::abilities::Abilities;
-use super::code::{Code, Instructions, UDP, helper, network, skb, sock, state};
-use super::lookup::{OWNER_KEY, owner_key_4};
+use super::code::{Code, Instructions, TCP, UDP, helper, network, skb, sock, state};
+use super::lookup::{LISTENER_KEY, OWNER_KEY, owner_key_4};
 use super::maps::{self, OWNERS_MAX, mark, owner};
 use crate::bpf::asm::{Alu, If, Label, Reg, Size};
 
@@ -37,7 +39,7 @@ pub(super) fn plain(abilities: Abilities) -> Instructions {
 
 fn classify(abilities: Abilities, header: i16) -> Instructions {
     let mut code = Code::new(abilities);
-    let (pass, v6) = (code.asm.label(), code.asm.label());
+    let (pass, v6, not_udp) = (code.asm.label(), code.asm.label(), code.asm.label());
     code.asm
         .copy(CONTEXT, Reg::R1)
         .load_word(Reg::R1, CONTEXT, skb::PROTOCOL)
@@ -49,21 +51,21 @@ fn classify(abilities: Abilities, header: i16) -> Instructions {
         .alu(Alu::Add, Reg::R2, i32::from(header) + 28)
         .jump_if_registers(If::Greater, Reg::R2, Reg::R3, pass)
         .load(Size::Byte, Reg::R1, DATA, header + 9)
-        .jump_if_32(If::NotEqual, Reg::R1, UDP, pass)
-        // No options; and no later fragment, which has no ports.
-        .load(Size::Byte, Reg::R1, DATA, header)
-        .jump_if_32(If::NotEqual, Reg::R1, 0x45, pass)
-        .load(Size::Half, Reg::R1, DATA, header + 6)
-        .alu_32(Alu::And, Reg::R1, network([0x1f, 0xff, 0, 0]))
-        .jump_if_32(If::NotEqual, Reg::R1, 0, pass)
-        .load_word(Reg::R8, DATA, header + 16)
-        .store(Size::Word, Reg::Frame, TUPLE + 4, Reg::R8)
-        .load_word(Reg::R1, DATA, header + 12)
-        .store(Size::Word, Reg::Frame, TUPLE, Reg::R1)
-        .load_word(Reg::R1, DATA, header + 20)
-        .store(Size::Word, Reg::Frame, TUPLE + 8, Reg::R1);
-    owner_key_4(&mut code);
+        .jump_if_32(If::NotEqual, Reg::R1, UDP, not_udp);
+    tuple_4(&mut code, header, pass);
     owners_4(&mut code, pass);
+
+    // The first packet of a TCP connection: SYN without ACK.
+    code.asm
+        .place(not_udp)
+        .jump_if_32(If::NotEqual, Reg::R1, TCP, pass)
+        .alu(Alu::Add, Reg::R2, 12)
+        .jump_if_registers(If::Greater, Reg::R2, Reg::R3, pass)
+        .load(Size::Byte, Reg::R1, DATA, header + 33)
+        .alu_32(Alu::And, Reg::R1, 0x12)
+        .jump_if_32(If::NotEqual, Reg::R1, 0x02, pass);
+    tuple_4(&mut code, header, pass);
+    late_listeners(&mut code, header, pass);
 
     code.asm
         .place(v6)
@@ -77,6 +79,63 @@ fn classify(abilities: Abilities, header: i16) -> Instructions {
     owners_6(&mut code, pass);
     code.asm.place(pass).answer(NEXT);
     code.finish()
+}
+
+/// The tuple and the owner's key of an IPv4 packet; on to `pass` with options, and with a later fragment, which has no
+/// ports. The destination stays in R8.
+fn tuple_4(code: &mut Code, header: i16, pass: Label) {
+    code.asm
+        .load(Size::Byte, Reg::R1, DATA, header)
+        .jump_if_32(If::NotEqual, Reg::R1, 0x45, pass)
+        .load(Size::Half, Reg::R1, DATA, header + 6)
+        .alu_32(Alu::And, Reg::R1, network([0x1f, 0xff, 0, 0]))
+        .jump_if_32(If::NotEqual, Reg::R1, 0, pass)
+        .load_word(Reg::R8, DATA, header + 16)
+        .store(Size::Word, Reg::Frame, TUPLE + 4, Reg::R8)
+        .load_word(Reg::R1, DATA, header + 12)
+        .store(Size::Word, Reg::Frame, TUPLE, Reg::R1)
+        .load_word(Reg::R1, DATA, header + 20)
+        .store(Size::Word, Reg::Frame, TUPLE + 8, Reg::R1);
+    owner_key_4(code);
+}
+
+/// Gives the connection to a listener that has no other way to it, unless the kernel has a listener for it; goes on at
+/// `pass`.
+fn late_listeners(code: &mut Code, header: i16, pass: Label) {
+    let (found, release_found) = (code.asm.label(), code.asm.label());
+    // In this machine's order.
+    code.asm.load(Size::Half, Reg::R1, DATA, header + 22).swap(Reg::R1, 16);
+    code.asm.store(Size::Word, Reg::Frame, LISTENER_KEY + 8, Reg::R1);
+    code.asm.store_value(Size::Word, Reg::Frame, LISTENER_KEY + 12, maps::listener_kind(mark::LATE_4, 0));
+    for number in 0..OWNERS_MAX {
+        owner(code, number, pass);
+        code.asm.load(Size::Double, Reg::R1, OWNER, owner::CGROUP);
+        code.asm.store(Size::Double, Reg::Frame, LISTENER_KEY, Reg::R1);
+        code.look_up(maps::LISTENERS, LISTENER_KEY);
+        code.asm.jump_if_not_equal(Reg::R0, 0, found);
+    }
+    code.asm.jump(pass).place(found).copy(SOCKET, Reg::R0);
+    let none = code.asm.label();
+    code.asm
+        .copy(Reg::R1, CONTEXT)
+        .copy(Reg::R2, Reg::Frame)
+        .alu(Alu::Add, Reg::R2, TUPLE.into())
+        .set(Reg::R3, LENGTH_4)
+        .set(Reg::R4, -1)
+        .set(Reg::R5, 0)
+        .call(helper::SK_LOOKUP_TCP)
+        .jump_if_equal(Reg::R0, 0, none)
+        .copy(Reg::R1, Reg::R0)
+        .call(helper::SK_RELEASE)
+        .jump(release_found)
+        .place(none)
+        .copy(Reg::R1, CONTEXT)
+        .copy(Reg::R2, SOCKET)
+        .set(Reg::R3, 0)
+        .call(helper::SK_ASSIGN)
+        .place(release_found);
+    release(code);
+    code.asm.jump(pass);
 }
 
 /// The next owner to OWNER, or on to `pass`.

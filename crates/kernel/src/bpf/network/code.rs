@@ -17,6 +17,7 @@ pub(super) mod helper {
     pub const BIND: i32 = 64;
     pub const SOCK_HASH_UPDATE: i32 = 70;
     pub const GET_LOCAL_STORAGE: i32 = 81;
+    pub const SK_LOOKUP_TCP: i32 = 84;
     pub const SK_LOOKUP_UDP: i32 = 85;
     pub const SK_RELEASE: i32 = 86;
     pub const SK_FULLSOCK: i32 = 95;

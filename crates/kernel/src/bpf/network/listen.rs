@@ -3,7 +3,7 @@
 
 use super::abilities::Abilities;
 use super::code::{CONFIG, CONTEXT, Code, Instructions, helper};
-use super::maps::{self, LISTENER_SLOTS, mark};
+use super::maps::{self, mark};
 use super::rules::at;
 use crate::bpf::asm::{Alu, If, Reg, Size};
 
@@ -36,7 +36,7 @@ pub(super) fn listen(abilities: Abilities) -> Instructions {
         .store(Size::Double, Reg::Frame, KEY, Reg::R9)
         .load_word(Reg::R1, CONTEXT, LOCAL_PORT)
         .store(Size::Word, Reg::Frame, KEY + 8, Reg::R1);
-    for bit in [mark::ANY_4, mark::ANY_6] {
+    for bit in [mark::ANY_4, mark::ANY_6, mark::LATE_4] {
         let next = code.asm.label();
         code.asm.copy(Reg::R1, Reg::R8).alu_32(Alu::And, Reg::R1, bit).jump_if_32(
             If::Equal,
@@ -45,7 +45,7 @@ pub(super) fn listen(abilities: Abilities) -> Instructions {
             next,
         );
         // With SO_REUSEPORT there are several. Each has a slot, so that the others stay when one is closed.
-        for slot in 0..LISTENER_SLOTS {
+        for slot in 0..maps::listener_slots(bit) {
             code.asm
                 .store_value(Size::Word, Reg::Frame, KEY + 12, maps::listener_kind(bit, slot))
                 .copy(Reg::R1, CONTEXT)

@@ -18,7 +18,7 @@ const CONTEXT: Reg = Reg::R6;
 const OWNER: Reg = Reg::R7;
 /// Places on the stack of the keys of maps `vs_owners` and `vs_listeners`.
 pub(super) const OWNER_KEY: i16 = -24;
-const LISTENER_KEY: i16 = -40;
+pub(super) const LISTENER_KEY: i16 = -40;
 
 /// `BPF_SK_LOOKUP`
 pub(super) fn lookup(abilities: Abilities) -> Instructions {

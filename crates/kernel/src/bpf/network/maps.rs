@@ -32,6 +32,11 @@ pub(super) const OWNERS_MAX: i32 = 4;
 /// How many listeners of one port are known for a family (`SO_REUSEPORT`).
 pub(super) const LISTENER_SLOTS: i32 = 8;
 
+/// How many for this mark: a port of the kernel's choice is hardly ever shared.
+pub(super) const fn listener_slots(bit: u32) -> i32 {
+    if bit == mark::LATE_4 { 1 } else { LISTENER_SLOTS }
+}
+
 /// The last part of a key of [`LISTENERS`]: a family's mark and a slot.
 pub(super) const fn listener_kind(bit: u32, slot: i32) -> i32 {
     slot << 8 | bit.cast_signed()
@@ -43,6 +48,9 @@ pub(super) mod mark {
     pub const ANY_4: u32 = 1;
     /// Was bound to any address of IPv6.
     pub const ANY_6: u32 = 2;
+    /// Was bound to `::` for both families, with a port of the kernel's choice, and really is at the first IPv6 address:
+    /// an IPv6 client can go on from there, and a listener is found by IPv4 later, see [`listener_slots`].
+    pub const LATE_4: u32 = 8;
     /// Sends ICMP, and was bound to whatever it liked.
     pub const ICMP: u32 = 4;
     /// u64: the cgroup that the socket was made in.
