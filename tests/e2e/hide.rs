@@ -346,6 +346,20 @@ fn changes(mode: Mode) {
     soon("the address is gone", || ask(&guest, &["libc"]).of("libc") == without);
     host("ip", &["address", "add", "192.0.2.11/24", "dev", DEVICE]).ok();
     soon("the address is back", || ask(&guest, &["libc"]).of("libc") == with);
+    // What it is given or loses while it runs.
+    let shows = |ip: &str| ask(&guest, &["libc"]).of("libc").contains(&format!("{DEVICE}={ip}"));
+    let files = |ip: &str| guest.sh("cat /proc/net/if_inet6").out().contains(ip);
+    for (ip, prefix) in [("192.0.2.13", 24), ("2001:db8::13", 64)] {
+        let (with_prefix, nid) = (format!("{ip}/{prefix}"), "test");
+        host("ip", &["address", "add", &with_prefix, "dev", DEVICE]).ok();
+        assert!(!shows(ip), "it is not the guest's yet");
+        tool("naddress", &["--add", "--nid", nid, "--ip", &with_prefix]).ok();
+        soon("the new address shows", || shows(ip));
+        assert_eq!(files("20010db8000000000000000000000013"), ip.contains(':'));
+        tool("naddress", &["--remove", "--nid", nid, "--ip", ip]).ok();
+        soon("the address is gone", || !shows(ip));
+        assert!(!files("20010db8000000000000000000000013"));
+    }
     guest.stop();
 }
 

@@ -181,6 +181,12 @@ impl Call {
     pub fn take_operands(&mut self) -> Vec<OsString> {
         std::mem::take(&mut self.given.operands)
     }
+
+    /// The same where they are a program and its arguments.
+    pub fn take_program(&mut self) -> Result<Vec<OsString>, Failure> {
+        let command = self.take_operands();
+        if command.is_empty() { Err(Failure::Usage("no program given".into())) } else { Ok(command) }
+    }
 }
 
 /// Every program that the binary is, by name.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use vserver_kernel::bpf::network::{LowPorts, Network, Rules};
+use vserver_kernel::bpf::network::{LowPorts, Missing, Network, Rules};
 use vserver_kernel::cgroup::{Group, Hierarchies};
 use vserver_kernel::link::{Netlink, NewAddress};
 use vserver_kernel::{mount, proc};
@@ -178,8 +178,33 @@ pub fn create(
     nid: Option<Nid>,
     draft: impl FnOnce(Nid) -> NetContext,
 ) -> Result<Active, Failure> {
+    create_locked(layout, nid, draft, &lock(layout)?)
+}
+
+/// The context of that number with the caller in it; a new one if there is none. Tells whether it is new.
+///
+/// # Errors
+/// As [`Active::enter`] and [`create`].
+pub fn enter_or_create(
+    layout: &Layout,
+    nid: Option<Nid>,
+    draft: impl FnOnce(Nid) -> NetContext,
+) -> Result<(Active, bool), Failure> {
+    // Nobody may make or sweep it meanwhile.
     let locked = lock(layout)?;
-    sweep(layout, &locked)?;
+    match nid.map(|nid| find(layout, nid)).transpose()?.flatten() {
+        Some(known) => known.enter_locked(&locked).map(|()| (known, false)),
+        None => create_locked(layout, nid, draft, &locked).map(|made| (made, true)),
+    }
+}
+
+fn create_locked(
+    layout: &Layout,
+    nid: Option<Nid>,
+    draft: impl FnOnce(Nid) -> NetContext,
+    locked: &Lock,
+) -> Result<Active, Failure> {
+    sweep(layout, locked)?;
     let free = |nid: &Nid| virtnet::read(layout, *nid).is_none();
     let nid = match nid {
         Some(nid) if free(&nid) => nid,
@@ -299,13 +324,16 @@ impl Active {
     /// # Errors
     /// Its flag `private`, or the kernel refuses.
     pub fn enter(&self, layout: &Layout) -> Result<(), Failure> {
+        // Nobody may sweep it in this moment.
+        self.enter_locked(&lock(layout)?)
+    }
+
+    fn enter_locked(&self, _locked: &Lock) -> Result<(), Failure> {
         let nid = self.value.nid;
         if self.value.has(flag::PRIVATE) {
             return Err(Failure::new(format!("cannot enter network context {nid}: permission denied"))
                 .because("its flag 'private' keeps everybody out, the host's root included"));
         }
-        // Nobody may sweep it in this moment.
-        let _locked = lock(layout)?;
         let group = if self.guest.is_some() { self.group.child("net") } else { self.group.clone() };
         self.directory()?;
         let enter = || {
@@ -363,15 +391,22 @@ pub fn publish(layout: &Layout, value: &NetContext, group: &Path) -> Result<(), 
 
 /// Lets any-bound sockets of a context hear all of its addresses, and its pings leave from them.
 ///
+/// Gives what this kernel cannot do of it.
+///
 /// # Errors
 /// The kernel refuses.
-pub fn serve(network: &Network, rules: &Rules) -> Result<(), Failure> {
+pub fn serve(network: &Network, rules: &Rules) -> Result<Vec<Missing>, Failure> {
+    let what = || "serve the addresses of network contexts".into();
     let devices = carriers(rules)?;
-    network.serve_namespace(&devices).doing(|| "serve the addresses of network contexts".into())
+    network.serve_namespace(&devices).doing(what)?;
+    network.missing_for(&devices).doing(what)
 }
 
 /// The devices of this host that carry addresses of a context.
 fn carriers(rules: &Rules) -> Result<Vec<u32>, Failure> {
+    if rules.addresses().next().is_none() {
+        return Ok(Vec::new());
+    }
     let list = Netlink::open().and_then(|mut netlink| netlink.addresses());
     let list = list.doing(|| "list the addresses of this host".into())?;
     let mut devices: Vec<u32> = list

@@ -147,9 +147,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if !path.exists() {
         return fs::write(path, bytes);
     }
-    let beside = path.with_extension("new");
-    fs::write(&beside, bytes)?;
-    fs::rename(&beside, path)
+    record::write_beside(path, bytes).map_err(io::Error::other)
 }
 
 /// `/sys/class/net`: for each device what programs look at most.

@@ -257,21 +257,12 @@ pub fn number_in_use(dir: &Path, other: &Record) -> Failure {
 pub fn remove_state(layout: &Layout, name: &GuestName) -> Result<(), Failure> {
     let directory = state_dir(layout, name);
     remove_odd(layout, name)?;
-    match fs::remove_dir_all(directory.join("net")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).doing(|| format!("remove {}", directory.join("net").display()));
-        }
-        _ => {}
-    }
+    remove_directory(&directory.join("net"))?;
     for file in ["console.old", "console", "record.new", "record"] {
         remove_if_there(&directory.join(file))?;
     }
     // Whatever else got in there goes with it.
-    match fs::remove_dir_all(&directory) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).doing(|| format!("remove {}", directory.display())),
-    }
+    remove_directory(&directory)
 }
 
 /// Removes what stands in the way of writing a record anew: anything but a file in its place.
@@ -323,6 +314,16 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), Failure> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).doing(|| format!("remove {}", path.display())),
+    }
+}
+
+/// With all that is in it, what a killed command has left too; that it is gone already is as good.
+pub(crate) fn remove_directory(path: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use vserver_model::address::Netmask;
 use vserver_model::{Layout, Nid};
 
 use crate::failure::{Doing, Failure};
-use crate::record::make_directory;
+use crate::record::{make_directory, remove_directory, write_beside};
 
 /// What only these files tell: the rest is in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +56,7 @@ fn draft_of(layout: &Layout, group: &Path) -> PathBuf {
 
 fn write_files(directory: &Path, published: &Published, rules: &Rules) -> Result<(), Failure> {
     for (name, text) in FILES.iter().zip([status(published), info(published, rules)]) {
-        let path = directory.join(name);
-        let beside = directory.join(format!("{name}.new"));
-        let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
-        written.doing(|| format!("write {}", path.display()))?;
+        write_beside(&directory.join(name), text.as_bytes())?;
     }
     Ok(())
 }
@@ -127,15 +124,6 @@ pub fn remove_of_group(layout: &Layout, group: &Path) -> Result<(), Failure> {
 /// `/run` cannot be written.
 pub fn remove(layout: &Layout, nid: Nid) -> Result<(), Failure> {
     remove_directory(&layout.virtnet_of(nid))
-}
-
-fn remove_directory(directory: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! `/run/vserver/virtual/XID/…`: what `/proc/virtual` was on a patched kernel (design decision 11).
 
-use std::fs;
-use std::path::Path;
-
 use vserver_model::{Layout, Xid};
 
-use crate::failure::{Doing, Failure};
-use crate::record::{Record, make_directory, write_beside};
+use crate::failure::Failure;
+use crate::record::{Record, make_directory, remove_directory, write_beside};
 
 /// Files of one guest.
 const FILES: [&str; 2] = ["info", "status"];
@@ -35,16 +32,5 @@ pub fn write(layout: &Layout, record: &Record) -> Result<(), Failure> {
 /// # Errors
 /// `/run` cannot be written.
 pub fn remove(layout: &Layout, xid: Xid) -> Result<(), Failure> {
-    let directory = layout.virtual_of(xid);
-    // With what a write that was killed has left beside a file.
-    gone(fs::remove_dir_all(&directory), &directory)
-}
-
-fn gone(result: std::io::Result<()>, directory: &Path) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
+    remove_directory(&layout.virtual_of(xid))
 }

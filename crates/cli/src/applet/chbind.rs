@@ -69,10 +69,7 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
-    let command = call.take_operands();
-    if command.is_empty() {
-        return Err(Failure::Usage("no program given".into()));
-    }
+    let command = call.take_program()?;
     let nid = match call.given.value("--nid").map(|typed| nets::number(&call.layout, typed)).transpose()? {
         Some(Named::Host) => {
             netcontext::leave(&call.layout)?;
@@ -81,14 +78,9 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
         Some(Named::Context(nid)) => Some(nid),
         None => None,
     };
-    let known = nid.map(|nid| netcontext::find(&call.layout, nid)).transpose()?.flatten();
-    if let Some(known) = known {
-        known.enter(&call.layout)?;
-        return nets::go_on(call, command);
-    }
     let draft = draft(call)?;
-    let made = netcontext::create(&call.layout, nid, |nid| NetContext { nid, ..draft })?;
-    if !call.given.has("--silent") {
+    let (made, is_new) = netcontext::enter_or_create(&call.layout, nid, |nid| NetContext { nid, ..draft })?;
+    if is_new && !call.given.has("--silent") {
         call.out.line(format!("New network context is {}", made.value.nid))?;
         nets::announce(call, "Adding", &made.value.addresses)?;
     }

@@ -70,10 +70,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
             "exactly one of --create, --migrate and --migrate-self must be given".into(),
         ));
     }
-    let command = call.take_operands();
-    if command.is_empty() {
-        return Err(Failure::Usage("no program given".into()));
-    }
+    let command = call.take_program()?;
     let named = call.given.value("--nid").map(|typed| nets::number(&call.layout, typed)).transpose()?;
     if call.given.has("--create") {
         if let Some(exit) = create(call, named)? {

@@ -41,10 +41,7 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
-    let command = call.take_operands();
-    if command.is_empty() {
-        return Err(Failure::Usage("no program given".into()));
-    }
+    let command = call.take_program()?;
     if call.given.has("--in-terminal") {
         pty::make_controlling(std::io::stdin())?;
         return chain(command);

@@ -158,7 +158,6 @@ fn mask(text: &OsStr) -> Result<Namespaces, Failure> {
 }
 
 fn operate(call: &mut Call, which: Namespaces) -> Result<Exit, Failure> {
-    let command = call.take_operands();
     let enter = call.given.value("--enter").map(OsStr::to_owned);
     if call.given.has("--set") {
         return Err(Failure::plain("cannot give a running context other namespaces")
@@ -167,9 +166,7 @@ fn operate(call: &mut Call, which: Namespaces) -> Result<Exit, Failure> {
     if enter.is_some() == call.given.has("--new") {
         return Err(Failure::Usage("exactly one of --new and --enter must be given".into()));
     }
-    if command.is_empty() {
-        return Err(Failure::Usage("no program given".into()));
-    }
+    let command = call.take_program()?;
     match enter {
         Some(typed) => {
             let running = context::running(&call.layout, &typed)?;

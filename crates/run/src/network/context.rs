@@ -46,17 +46,17 @@ pub fn confine(
     let pins = bpffs.map(|bpffs| bpffs.join("vserver"));
     let network = Network::open(pins.as_deref()).doing(what).map_err(hint)?;
     let rules = netcontext::rules(context);
-    let matters =
-        |missing: &&Missing| **missing != Missing::Rights || rules.low_ports != LowPorts::ByCapability;
-    for missing in network.missing().iter().filter(matters) {
-        say(&format!("warning: {}", missing.words()));
-    }
     network.confine(directory.as_fd(), &rules).doing(what).map_err(hint)?;
-    match namespace {
+    let missing = match namespace {
         // Devices are looked for and served in the guest's own network.
         Some(namespace) => link::inside(namespace, || Ok(netcontext::serve(&network, &rules)))?,
         None => netcontext::serve(&network, &rules),
     }?;
+    let matters =
+        |missing: &Missing| *missing != Missing::Rights || rules.low_ports != LowPorts::ByCapability;
+    for missing in missing.into_iter().filter(matters) {
+        say(&format!("warning: {}", missing.words()));
+    }
     netcontext::publish(layout, context, group.name())
 }
 
