@@ -7,10 +7,9 @@ use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
-use std::time::{Duration, Instant};
 use vserver_e2e::command::{host, tool};
 use vserver_e2e::probe::{self, attack, control};
-use vserver_e2e::{Guest, Mode, Need, Spec, Terminal, slowly};
+use vserver_e2e::{Guest, Mode, Need, Spec, Terminal, soon};
 
 pub fn specs() -> Vec<Spec> {
     // The attacker knows the numbers of one architecture.
@@ -576,11 +575,7 @@ fn abstract_sockets_entered(mode: Mode) {
     }
     let words =
         ["abstract:e2e-host", "abstract-send:e2e-datagrams", "abstract:e2e-other", "abstract:e2e-own"];
-    // The host reaches all of them.
-    let until = Instant::now() + slowly(Duration::from_secs(20));
-    while words.iter().any(|word| control(&[word]).of(word) != "ok") {
-        assert!(Instant::now() < until, "{:?}", control(&words));
-    }
+    soon("the host reaches all of them", || words.iter().all(|word| control(&[word]).of(word) == "ok"));
     let answers = attack(&guest, &words);
     for word in &words[..3] {
         answers.expect(word, &["EPERM"]);
