@@ -56,7 +56,7 @@ fn guard_is_replaced(mode: Mode) {
         assert!(is_alive(&guard) && guard != before);
         // What appears on the console is logged again, and the old log is still there.
         guest.sh(&format!("echo appears {round} > /dev/console")).ok();
-        let log = || fs::read_to_string(state(&guest, "console")).unwrap_or_default();
+        let log = || guest.vserver(&["logs"]).out();
         soon("the console is logged", || log().contains(&format!("appears {round}\n")));
         // One terminal is the console, not a pile of them.
         let consoles = guest.sh("grep -c ' /dev/console ' /proc/mounts").out();
@@ -221,7 +221,6 @@ fn state_files(mode: Mode) {
         "/run/vservers.rev/105",
         "/run/vserver/virtual/105/info",
         "/run/vserver/virtual/105/status",
-        "/run/vservers/.state/test/console",
     ];
     fs::create_dir_all("/tmp/t/other").expect("ours");
     fs::write("/tmp/t/precious", "precious").expect("ours");
@@ -250,11 +249,8 @@ fn state_files(mode: Mode) {
             vserver_e2e::command::tool("vserver-stat", &[] as &[&str]).ok();
             guest.vserver(&["start"]).ok();
             assert_eq!(pid(&guest, "init"), init);
-            if !file.ends_with("console") {
-                // A log that is no log any more goes on as whatever stands there, or not at all.
-                let again = fs::symlink_metadata(file).expect("put back");
-                assert!(again.is_file() || file.ends_with("105"), "{} is still {what}", file.display());
-            }
+            let again = fs::symlink_metadata(file).expect("put back");
+            assert!(again.is_file() || file.ends_with("105"), "{} is still {what}", file.display());
             guest.stop();
             assert!(fs::symlink_metadata(file).is_err(), "{} is left", file.display());
             assert_eq!(fs::read_to_string("/tmp/t/precious").expect("ours"), "precious");

@@ -7,6 +7,7 @@ mod adoption;
 mod adversity;
 mod boot;
 mod building;
+mod consoles;
 mod death;
 mod escape;
 mod fuzzed;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         instructions::specs(),
         boot::specs(),
         building::specs(),
+        consoles::specs(),
         living::specs(),
         moving::specs(),
         rights::specs(),

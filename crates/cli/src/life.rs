@@ -7,8 +7,8 @@ use vserver_host::Host;
 use vserver_model::{GuestName, Layout};
 use vserver_plan::show::Shown;
 use vserver_plan::{Rescue, StartAsk as PlanAsk};
+use vserver_run::ended::{self, GuestEnd};
 use vserver_run::enter::{self, Terminal, User};
-use vserver_run::stop::GuestEnd;
 use vserver_run::{Failure as RunFailure, start, stop};
 
 use crate::guests::GuestDir;
@@ -128,6 +128,6 @@ pub fn guest_ended(layout: &Layout, words: &[OsString]) -> Result<Exit, Failure>
     let [name, dir, code, status] = words else { return Err(Failure::plain("called by the guard only")) };
     let number = |word: &OsStr| word.to_str().and_then(|text| text.parse::<i32>().ok()).unwrap_or(0);
     let name = GuestName::new(name.clone()).map_err(Failure::of)?;
-    stop::guest_ended(layout, &name, Path::new(dir), GuestEnd::from_wait(number(code), number(status)))?;
+    ended::guest_ended(layout, &name, Path::new(dir), GuestEnd::from_wait(number(code), number(status)))?;
     Ok(Exit::OK)
 }

@@ -16,6 +16,7 @@ mod report;
 mod running;
 mod select;
 mod service;
+mod since;
 mod table;
 mod verb;
 

@@ -232,6 +232,8 @@ pub const VERBS: &[&Command] = &[
     &verb::exec::CHKCONFIG,
     &verb::running::COMMAND,
     &verb::status::COMMAND,
+    &verb::console::COMMAND,
+    &verb::logs::COMMAND,
     &verb::check::COMMAND,
     &verb::build::COMMAND,
     &verb::delete::COMMAND,
@@ -246,7 +248,7 @@ pub const VERBS: &[&Command] = &[
 ];
 
 /// Every word that stands in the place of NAME.
-pub const WORDS: &[&Command] = &[&verb::list::COMMAND, &verb::check_host::COMMAND];
+pub const WORDS: &[&Command] = &[&verb::list::COMMAND, &verb::events::COMMAND, &verb::check_host::COMMAND];
 
 /// The program of that name. Some have more names than those in the table: `stop-vservers`, `v_sshd`.
 pub fn program(name: &str) -> Option<&'static Command> {
@@ -315,6 +317,8 @@ mod tests {
         "chkconfig",
         "running",
         "status",
+        "console",
+        "logs",
         "build",
         "delete",
         "check",

@@ -11,7 +11,10 @@ const POLLIN: i16 = 1;
 const CLD_EXITED: i32 = 1;
 const CLD_KILLED: i32 = 2;
 /// The console log is renamed and begun anew when it has grown to this many bytes: the last 256 to 512 KiB are kept.
+/// The tool, which writes to it while a start waits, has the same limit (`vserver-run`, `logs.rs`).
 const LOG_LIMIT: usize = 256 * 1024;
+/// What stands before each line of the log: seconds since 1970 in ten digits, and a blank.
+const STAMP: usize = 11;
 
 /// `guard LOG OLD-LOG TOOL WORDS…`: until the guest's first process has ended, what appears on its console goes to
 /// the file LOG in the log directory (renamed to OLD-LOG when it has grown). Then the tool is executed as
@@ -25,7 +28,7 @@ pub fn run(arguments: &Arguments) -> ! {
     }
     let mut calls = Calls::new();
     let control = if sys::is_open(fd::CONTROL) { fd::CONTROL } else { -1 };
-    let mut log = Log::open(arguments);
+    let mut log = Log::new(arguments);
     let mut watched = [
         PollFd { fd: fd::INIT, events: POLLIN, revents: 0 },
         PollFd { fd: fd::HOLD, events: POLLIN, revents: 0 },
@@ -143,18 +146,22 @@ fn decimal(number: i32, text: &mut [u8; 12]) -> *const u8 {
     &raw const text[at]
 }
 
-/// The console's bounded log.
+/// The console's bounded log: lines, each with the time at which it began. A guest cannot forge the time of a line, as
+/// whatever it writes behind a newline gets one.
 struct Log<'a> {
     arguments: &'a Arguments,
+    /// Negative: not opened yet, or it cannot be. The tool may have written to it before.
     file: i32,
     size: usize,
-    buffer: [u8; 1024],
+    line_begins: bool,
+    buffer: [u8; 512],
+    text: [u8; 1024],
+    filled: usize,
 }
 
 impl<'a> Log<'a> {
-    fn open(arguments: &'a Arguments) -> Self {
-        let file = sys::open_log(fd::LOG_DIRECTORY, arguments.word(1), false) as i32;
-        Self { arguments, file, size: 0, buffer: [0; 1024] }
+    fn new(arguments: &'a Arguments) -> Self {
+        Self { arguments, file: -1, size: 0, line_begins: true, buffer: [0; 512], text: [0; 1024], filled: 0 }
     }
 
     /// Takes what is there; false when the console is gone.
@@ -167,16 +174,60 @@ impl<'a> Log<'a> {
         if count == 0 {
             return false;
         }
-        let Some(bytes) = self.buffer.get(..count) else { return false };
-        // A full disk or a vanished directory must not stop the guest's console: what cannot be kept is dropped.
-        if self.file >= 0 {
-            sys::write(self.file, bytes);
+        if self.file < 0 {
+            self.open(false);
         }
-        self.size += count;
+        let now = sys::now();
+        let mut at = 0;
+        while at < count {
+            let Some(&byte) = self.buffer.get(at) else { return false };
+            self.put(byte, now);
+            at += 1;
+        }
+        self.flush();
         if self.size >= LOG_LIMIT {
             self.turn_over();
         }
         true
+    }
+
+    fn put(&mut self, byte: u8, now: u64) {
+        if self.filled + STAMP >= self.text.len() {
+            self.flush();
+        }
+        if self.line_begins {
+            let mut rest = now;
+            let mut place = STAMP - 1;
+            while place > 0 {
+                place -= 1;
+                if let Some(digit) = self.text.get_mut(self.filled + place) {
+                    *digit = b'0' + (rest % 10) as u8;
+                }
+                rest /= 10;
+            }
+            self.filled += STAMP - 1;
+            self.push(b' ');
+        }
+        self.push(byte);
+        self.line_begins = byte == b'\n';
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.text.get_mut(self.filled) {
+            *place = byte;
+            self.filled += 1;
+        }
+    }
+
+    /// A full disk or a vanished directory must not stop the guest's console: what cannot be kept is dropped.
+    fn flush(&mut self) {
+        if let Some(text) = self.text.get(..self.filled)
+            && self.file >= 0
+        {
+            sys::write(self.file, text);
+        }
+        self.size += self.filled;
+        self.filled = 0;
     }
 
     /// What was still in the console when the guest ended.
@@ -185,12 +236,19 @@ impl<'a> Log<'a> {
         while sys::poll_now(&mut console) > 0 && console[0].revents & POLLIN != 0 && self.copy_once() {}
     }
 
+    fn open(&mut self, anew: bool) {
+        self.file = sys::open_log(fd::LOG_DIRECTORY, self.arguments.word(1), anew) as i32;
+        let (size, last) = sys::end_of(self.file);
+        self.size = size;
+        self.line_begins = size == 0 || last == b'\n';
+    }
+
     fn turn_over(&mut self) {
         sys::rename(fd::LOG_DIRECTORY, self.arguments.word(1), self.arguments.word(2));
         if self.file >= 0 {
             sys::close(self.file);
         }
-        self.file = sys::open_log(fd::LOG_DIRECTORY, self.arguments.word(1), true) as i32;
-        self.size = 0;
+        // The rest of a line gets a time of its own: each file can be read for itself.
+        self.open(true);
     }
 }

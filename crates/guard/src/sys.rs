@@ -32,6 +32,8 @@ mod number {
     pub const EPOLL_PWAIT: usize = 281;
     pub const MEMFD_CREATE: usize = 319;
     pub const PREAD64: usize = 17;
+    pub const LSEEK: usize = 8;
+    pub const CLOCK_GETTIME: usize = 228;
     pub const DUP3: usize = 292;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -65,6 +67,8 @@ mod number {
     pub const EPOLL_PWAIT: usize = 22;
     pub const MEMFD_CREATE: usize = 279;
     pub const PREAD64: usize = 67;
+    pub const LSEEK: usize = 62;
+    pub const CLOCK_GETTIME: usize = 113;
     pub const DUP3: usize = 24;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -255,10 +259,29 @@ pub unsafe fn execve_fd(fd: i32, argv: *const *const u8, envp: *const *const u8)
 
 /// Opens the log for appending, mode 0600.
 pub fn open_log(directory: i32, name: *const u8, truncate: bool) -> isize {
-    const FLAGS: usize = 0o2_000_000 | 0o2000 | 0o100 | 0o1; // CLOEXEC, APPEND, CREAT, WRONLY
+    const FLAGS: usize = 0o2_000_000 | 0o2000 | 0o100 | 0o2; // CLOEXEC, APPEND, CREAT, RDWR
     let flags = FLAGS | if truncate { 0o1000 } else { 0 };
     // SAFETY: `name` is one of the command line's C strings.
     unsafe { call(number::OPENAT, [directory as usize, name as usize, flags, 0o600, 0, 0]) }
+}
+
+/// How long a file is (0: empty, or it cannot be told), and its last byte.
+pub fn end_of(file: i32) -> (usize, u8) {
+    const SEEK_END: usize = 2;
+    // SAFETY: no pointer is passed.
+    let last = unsafe { call(number::LSEEK, [file as usize, usize::MAX, SEEK_END, 0, 0, 0]) };
+    let mut byte = [0u8];
+    let Ok(last) = usize::try_from(last) else { return (0, 0) };
+    read(file, &mut byte);
+    (last + 1, byte[0])
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    let mut time = [0u64; 2];
+    // SAFETY: a timespec of two words, written by the kernel; 0 is CLOCK_REALTIME.
+    unsafe { call(number::CLOCK_GETTIME, [0, time.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    time[0]
 }
 
 pub fn rename(directory: i32, from: *const u8, to: *const u8) -> isize {

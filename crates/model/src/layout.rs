@@ -34,6 +34,8 @@ pub struct Layout {
     pub virtualdir: PathBuf,
     /// Lock files: `/run/lock/vserver`.
     pub lockdir: PathBuf,
+    /// Consoles of guests, one directory a guest, and what happened: `/var/log/vservers`.
+    pub logdir: PathBuf,
     /// The administrator's distributions: `/etc/vservers/.distributions`.
     pub distributions: PathBuf,
     /// Site defaults: `/etc/vservers/.defaults`.
@@ -120,6 +122,7 @@ impl Layout {
             helperdir: at("run/vshelper"),
             virtualdir: at("run/vserver/virtual"),
             lockdir: at("run/lock/vserver"),
+            logdir: at("var/log/vservers"),
             distributions: at("etc/vservers/.distributions"),
             defaults: at("etc/vservers/.defaults"),
             sharedirs: vec![at("usr/share/vserver"), at("usr/local/share/vserver")],
@@ -145,6 +148,16 @@ impl Layout {
     /// The file that holds a running guest's xid.
     pub fn run_file_of(&self, guest: &GuestName) -> PathBuf {
         self.rundir.join(guest)
+    }
+
+    /// Where what appeared on a guest's console is kept.
+    pub fn console_logs_of(&self, guest: &GuestName) -> PathBuf {
+        self.logdir.join(guest)
+    }
+
+    /// The file of what happened to all guests. (No guest's name begins with a dot.)
+    pub fn events_file(&self) -> PathBuf {
+        self.logdir.join(".events")
     }
 
     /// The link from a running context to its configuration directory.

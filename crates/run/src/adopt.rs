@@ -28,12 +28,13 @@ use vserver_kernel::{Fault, proc};
 use vserver_model::{CapSet, GuestName, Layout, Mode};
 use vserver_plan::StartAsk;
 
+use crate::events::Kind;
 use crate::failure::{Doing, Failure};
 use crate::first::{self, Watch, answer_pipe, write_all};
 use crate::lock::Lock;
 use crate::record::{self, Record, State};
 use crate::start::{self, Made};
-use crate::{console, helper, hostview, site, virtualtree};
+use crate::{console, ended, events, helper, hostview, logs, site, virtualtree};
 
 /// How long another command may take with a guest that has processes and no record.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -67,7 +68,10 @@ pub fn running(layout: &Layout, name: &GuestName, dir: &Path, say: &mut dyn FnMu
                 }
             }
         }
-        _ => None,
+        _ => {
+            ended::resume(layout, name, dir);
+            None
+        }
     }
 }
 
@@ -80,6 +84,7 @@ pub fn with_guard(layout: &Layout, record: Record, say: &mut dyn FnMut(&str)) ->
     match replace_guard(layout, &mut renewed) {
         Ok(console) => {
             let console = if console { ", and it has a new console" } else { "" };
+            events::note(layout, &renewed.name, Some(renewed.xid), Kind::Adopted, "its guard was gone");
             say(&format!("the guard of '{}' was gone: it has a new one{console}", record.name.display()));
             renewed
         }
@@ -128,6 +133,7 @@ pub fn unrecorded(layout: &Layout, name: &GuestName, dir: &Path) -> Result<Optio
         record::remove_odd(layout, name)?;
         record.write(layout)?;
         virtualtree::write(layout, &record)?;
+        events::note(layout, name, Some(record.xid), Kind::Adopted, "its record was gone");
         Ok(record)
     };
     match rebuild() {
@@ -300,8 +306,9 @@ fn new_guard(
     if File::from(go).read_exact(&mut letter).is_err() {
         sys::exit_now(1);
     }
+    let log = logs::go_on(layout, &record.name);
+    let log = log.map_err(|failure| tracing::warn!(%failure, "the console is not logged")).ok();
     let watch = Watch {
-        layout,
         name: &record.name,
         dir: &record.dir,
         outside: outside.as_fd(),
@@ -310,6 +317,7 @@ fn new_guard(
         init: init.as_fd(),
         stat: Some(stat.as_fd()),
         control: control.as_ref().map(|(guards, others)| (guards.as_fd(), others.as_fd())),
+        log: log.as_ref(),
     };
     match first::become_guard(&watch, image) {
         Ok(never) => match never {},

@@ -11,6 +11,7 @@ use vserver_kernel::sys;
 use crate::failure::{Doing, Failure};
 use crate::first::next_answer;
 use crate::helper::answer;
+use crate::logs::Writer;
 
 /// How a command that the stub init ran has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +39,13 @@ pub fn plain_output(terminal: &OwnedFd) -> Result<(), Failure> {
     tcsetattr(terminal, OptionalActions::Now, &settings).doing(|| "set the console's settings".into())
 }
 
-/// Copies the console to standard output until the stub's command has ended, or a signal says to wait no longer.
+/// Copies the console to standard output and to its log until the stub's command has ended, or a signal says to wait no longer.
 ///
 /// # Errors
 /// A descriptor fails. What cannot be written to standard output is dropped: the guest goes on.
 pub fn show_until_ended(
     console: BorrowedFd<'_>,
+    mut log: Option<Writer<'_>>,
     answers: &mut OwnedFd,
     signals: &OwnedFd,
 ) -> Result<Ended, Failure> {
@@ -51,7 +53,7 @@ pub fn show_until_ended(
     loop {
         let [console_ready, signal_ready, answer_ready] = wait([console, signals.as_fd(), answers.as_fd()])?;
         if console_ready {
-            copy(console)?;
+            copy(console, log.as_mut())?;
         } else if signal_ready && let Some(signal) = sys::next_signal(signals.as_fd())? {
             return Ok(Ended::Interrupted(signal));
         } else if answer_ready {
@@ -85,10 +87,13 @@ fn wait(descriptors: [BorrowedFd<'_>; 3]) -> Result<[bool; 3], Failure> {
     Ok([readable(&console), readable(&signals), !answers.revents().is_empty()])
 }
 
-fn copy(console: BorrowedFd<'_>) -> Result<(), Failure> {
+fn copy(console: BorrowedFd<'_>, log: Option<&mut Writer<'_>>) -> Result<(), Failure> {
     let mut buffer = [0; 4096];
     match rustix::io::read(console, &mut buffer) {
         Ok(count) => {
+            if let Some(log) = log {
+                log.append(&buffer[..count]);
+            }
             let mut out = std::io::stdout().lock();
             drop(out.write_all(&buffer[..count]).and_then(|()| out.flush()));
             Ok(())

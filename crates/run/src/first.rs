@@ -30,13 +30,14 @@ use vserver_kernel::pty::Pty;
 use vserver_kernel::shadow::{Picture, Shadow};
 use vserver_kernel::sys::{self, CloneArgs, Forked};
 use vserver_kernel::{Fault, caps, message, mount, oom, rlimit, sched};
-use vserver_model::{GuestName, Layout};
+use vserver_model::GuestName;
 use vserver_plan::Rights;
 use vserver_plan::step::{First, Program};
 
 use crate::failure::{Doing, Failure};
 use crate::helper::{self, answer, fd};
 use crate::inside::{self, Interior};
+use crate::logs::Boot;
 use crate::record;
 use crate::site::{FirstProcess, Site};
 
@@ -316,7 +317,6 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
     }
     write_all(&pipes.report.1, &pid.to_ne_bytes());
     let watch = Watch {
-        layout: site.layout,
         name: &site.guest.name,
         dir: &site.guest.dir,
         outside: site.outside.as_fd(),
@@ -325,6 +325,7 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
         init: pidfd.as_fd(),
         stat: None,
         control: pipes.control.as_ref().map(|(guards, others)| (guards.as_fd(), others.as_fd())),
+        log: site.log.as_ref(),
     };
     match become_guard(&watch, image) {
         Ok(never) => match never {},
@@ -379,7 +380,6 @@ fn restore_root() -> Result<(), Fault> {
 
 /// What a guard is given.
 pub(crate) struct Watch<'a> {
-    pub layout: &'a Layout,
     pub name: &'a GuestName,
     pub dir: &'a Path,
     /// The mount namespace of whoever started the guest: the guard lives there, and holds the one it comes from as the
@@ -395,13 +395,15 @@ pub(crate) struct Watch<'a> {
     pub stat: Option<BorrowedFd<'a>>,
     /// Where it takes listeners for answered system calls, and the other end of that.
     pub control: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// Where the console is logged; nowhere if that cannot be.
+    pub log: Option<&'a Boot>,
 }
 
 /// Becomes the guard program. Returns only on failure.
 pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::convert::Infallible, Fault> {
     let view = ns::open(rustix::process::getpid().as_raw_pid(), Namespaces::MOUNT)?;
-    let state = record::state_dir(watch.layout, watch.name);
-    let log = mount::open_directory(&state)?;
+    // A guest without a log of its console is better than one without a guard.
+    let log = watch.log.and_then(|boot| mount::open_directory(&boot.directory).ok());
     ns::enter_one(watch.outside, Namespaces::MOUNT)?;
     rustix::process::chdir("/").map_err(|errno| Fault::new("chdir(2)", "/", errno))?;
     let tool_path =
@@ -413,6 +415,11 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
         .map_err(|errno| Fault::new("open(2)", "/dev/null", errno))?;
     let image = high(image.as_fd())?;
     let null = null.as_fd();
+    // A name below something that is no directory: what the console says is dropped.
+    let (log, names) = match (&log, watch.log) {
+        (Some(log), Some(boot)) => (log.as_fd(), [boot.file_name(), boot.old_name()]),
+        _ => (null, [String::new(), String::new()]),
+    };
     // A console that is not there reads as one that is over.
     let (master, slave) =
         watch.console.map_or((null, null), |console| (console.master.as_fd(), console.terminal.as_fd()));
@@ -425,7 +432,7 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
         (master, fd::CONSOLE),
         (watch.hold, fd::HOLD),
         (view.as_fd(), fd::HOST_VIEW),
-        (log.as_fd(), fd::LOG_DIRECTORY),
+        (log, fd::LOG_DIRECTORY),
         (tool.as_fd(), fd::TOOL),
         (slave, fd::CONSOLE_SLAVE),
     ];
@@ -433,7 +440,8 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
         descriptors.extend([(guards, fd::CONTROL), (others, fd::CONTROL_PEER)]);
     }
     sys::place(&descriptors)?;
-    let mut words: Vec<OsString> = ["guard", "console", "console.old"].map(OsString::from).to_vec();
+    let mut words: Vec<OsString> = vec!["guard".into()];
+    words.extend(names.map(OsString::from));
     words.push(tool_path.into_os_string());
     words.extend(["vserver", "--guest-ended"].map(OsString::from));
     words.push(watch.name.as_os_str().to_owned());

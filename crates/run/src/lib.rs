@@ -10,6 +10,8 @@
 //! | [`scripts`] | hooks |
 //! | [`record`] | what a start did, in `/run/vservers`; who is running |
 //! | [`stop`] | stop, and the clean-up after a guest that ended by itself or whose tool was killed |
+//! | [`logs`], [`events`] | what guests print on their consoles, and what happened to them |
+//! | [`ended`] | after a guest that ended by itself: reboot, halt, programs of the administrator's |
 //! | [`adopt`] | guests that lost their guard or their record while they were running |
 //! | [`vmount`] | mounts made in a running guest from outside |
 //! | [`enter`] | a program inside a running guest, always with the guest's own rights |
@@ -23,7 +25,9 @@ pub mod adopt;
 pub mod broker;
 pub mod console;
 pub mod dev;
+pub mod ended;
 pub mod enter;
+pub mod events;
 pub mod failure;
 pub mod first;
 pub mod fstab;
@@ -31,6 +35,7 @@ pub mod helper;
 pub mod hostview;
 pub mod inside;
 pub mod lock;
+pub mod logs;
 pub mod look;
 mod machine;
 pub mod netcontext;

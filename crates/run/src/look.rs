@@ -156,6 +156,7 @@ pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
             layout.cachebase.clone(),
             layout.rundir.clone(),
             layout.lockdir.clone(),
+            layout.logdir.clone(),
         ],
         time_namespaces: host.namespaces.time,
         answered_calls: seccomp::can_be_answered(),

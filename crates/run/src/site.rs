@@ -16,6 +16,7 @@ use vserver_model::Layout;
 use vserver_plan::{Plan, Tree};
 
 use crate::lock::Lock;
+use crate::logs::Boot;
 use crate::machine::MachineFiles;
 use crate::netfiles::NetFiles;
 
@@ -59,6 +60,8 @@ pub struct Site<'a> {
     pub netns: Option<OwnedFd>,
     /// What the network namespace of the guest's processes is to show, if that is a shadow of the host's.
     pub shadow: Option<Picture>,
+    /// Where its console is logged; nowhere if that cannot be.
+    pub log: Option<Boot>,
     /// The first process.
     pub first: Option<FirstProcess>,
 }

@@ -20,14 +20,17 @@ use vserver_plan::step::{AllowedDevice, First, Warning};
 use vserver_plan::{Plan, StartAsk, Step, Tree};
 
 use crate::console::{self, Ended};
+use crate::events::Kind;
 use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
+use crate::logs::{self, Writer};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
 use crate::site::{self, Groups, Site};
 use crate::undo::Undo;
 use crate::{
-    adopt, dev, first, fstab, hostview, look, machine, netfiles, network, prepare, stop, virtualtree,
+    adopt, dev, ended, events, first, fstab, hostview, look, machine, netfiles, network, prepare, stop,
+    virtualtree,
 };
 
 /// What became of a start.
@@ -127,12 +130,23 @@ pub fn start(
     }
     match state {
         State::Ended(record) => {
+            stop::note_unseen_end(layout, &record);
             stop::clean_up(layout, &record, stop::Hooks::Run).map_err(stop::Problems::whole)?;
         }
         State::Broken { .. } => record::remove_unreadable(layout, name)?,
         State::Stopped | State::Running(_) => {}
     }
-    start_locked(layout, name, dir, ask, lock, say).map(|record| Outcome::Started(Box::new(record)))
+    match start_locked(layout, name, dir, ask, lock, say) {
+        Ok(record) => {
+            events::note(layout, name, Some(record.xid), Kind::Started, "");
+            ended::forget(layout, dir);
+            Ok(Outcome::Started(Box::new(record)))
+        }
+        Err(failure) => {
+            events::note(layout, name, None, Kind::StartFailed, &in_one_line(&failure));
+            Err(failure)
+        }
+    }
 }
 
 /// What the guest has lost meanwhile is put right.
@@ -212,6 +226,7 @@ fn start_locked(
         machine_files: None,
         netns: None,
         shadow: None,
+        log: None,
         first: None,
     };
     let mut undo = Undo::default();
@@ -506,6 +521,9 @@ fn make_first(
         undo.did(format!("process {} and its guard", init.pid), move || end_both(init, guard));
         network.take().map_or(Ok(()), |furnisher| furnisher.furnish_that_of(init.pid, undo))
     };
+    // Kept when the start fails: what the guest said then is wanted most.
+    let log = logs::begin(site.layout, &site.guest.name);
+    site.log = log.map_err(|failure| tracing::warn!(%failure, "the console is not logged")).ok();
     first::make(site, first, &mut made)
 }
 
@@ -617,7 +635,8 @@ fn await_command(site: &mut Site<'_>, say: &mut dyn FnMut(&str)) -> Result<(), F
     };
     site.lock = None;
     let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
-    let ended = console::show_until_ended(dev.console.master.as_fd(), &mut process.answers, &signals)?;
+    let log = site.log.as_ref().map(Writer::at_end_of);
+    let ended = console::show_until_ended(dev.console.master.as_fd(), log, &mut process.answers, &signals)?;
     let name = &site.guest.name;
     site.lock = Some(take_lock(site.layout, name, say)?);
     let ours = match record::state(site.layout, name) {

@@ -13,14 +13,15 @@ use vserver_kernel::ns::{self, Namespaces};
 use vserver_kernel::process::{Pidfd, ProcessId};
 use vserver_model::{GuestName, KillStep, Layout, signal};
 use vserver_plan::step::StopRequest;
-use vserver_plan::{Plan, StartAsk, Step};
+use vserver_plan::{Plan, Step};
 
 use crate::enter::{self, Entry, Terminal};
+use crate::events::Kind;
 use crate::failure::{Doing, Failure};
 use crate::lock::{Lock, PATIENCE};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::{adopt, hostview, network, site, start, virtnet, virtualtree};
+use crate::{adopt, ended, events, hostview, network, site, start, virtnet, virtualtree};
 
 /// What became of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,21 +80,20 @@ pub fn stop(
     let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {
         say(&format!("another command is working on '{}': waiting for it", name.display()));
     })?;
+    // Whatever the guest has asked for: it is to be stopped.
+    ended::forget(layout, dir);
     let state = record::state(layout, name);
     if let State::Running(record) = state {
-        stop_running(layout, &record, say).map_err(Problems::whole)?;
-        return Ok(Outcome::Stopped);
+        return stop_and_note(layout, &record, say);
     }
     match adopt::unrecorded(layout, name, dir) {
-        Ok(Some(record)) => {
-            stop_running(layout, &record, say).map_err(Problems::whole)?;
-            return Ok(Outcome::Stopped);
-        }
+        Ok(Some(record)) => return stop_and_note(layout, &record, say),
         Ok(None) => {}
         // It is to end: if not by its own scripts, which nobody can tell, then without them.
         Err(failure) => say(&format!("warning: {}", start::in_one_line(&failure))),
     }
     if let State::Ended(record) = state {
+        note_unseen_end(layout, &record);
         clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
         return Ok(Outcome::NotRunning);
     }
@@ -101,6 +101,29 @@ pub fn stop(
     network::take_down(layout, name, network::Part::All)?;
     record::remove_unreadable(layout, name)?;
     Ok(if killed { Outcome::Stopped } else { Outcome::NotRunning })
+}
+
+fn stop_and_note(layout: &Layout, record: &Record, say: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+    let note = |kind, detail: &str| events::note(layout, &record.name, Some(record.xid), kind, detail);
+    match stop_running(layout, record, say) {
+        Ok(()) => {
+            note(Kind::Stopped, "");
+            Ok(Outcome::Stopped)
+        }
+        Err(problems) => {
+            let failure = problems.whole();
+            note(Kind::StopFailed, &start::in_one_line(&failure));
+            Err(failure)
+        }
+    }
+}
+
+/// A guest has ended, and no guard has told how: its own was dead, or the host's.
+pub(crate) fn note_unseen_end(layout: &Layout, record: &Record) {
+    if record.boot == record::boot_id() {
+        let text = "nobody was there to see how";
+        events::note(layout, &record.name, Some(record.xid), Kind::Ended, text);
+    }
 }
 
 fn stop_running(layout: &Layout, record: &Record, say: &mut dyn FnMut(&str)) -> Result<(), Problems> {
@@ -294,6 +317,7 @@ pub fn clean_up(layout: &Layout, record: &Record, hooks: Hooks) -> Result<(), Pr
     problems.note(dismiss_guard(record.guard));
     problems.note(group(record).and_then(|group| {
         group.kill()?;
+        note_limits(layout, record, &group);
         if let Some(context) = &record.network {
             network::context::release(layout, &group, context.nid)?;
         }
@@ -305,6 +329,30 @@ pub fn clean_up(layout: &Layout, record: &Record, hooks: Hooks) -> Result<(), Pr
         problems.note(record.remove(layout));
     }
     problems.into_result()
+}
+
+/// What the guest ran into while it ran: the kernel counts it in the groups that are about to go.
+fn note_limits(layout: &Layout, record: &Record, group: &Group) {
+    // File, its line, what to call it. The version 1 names differ for memory alone.
+    const COUNTS: [(&str, &str, &str); 3] = [
+        ("memory.events", "oom_kill", "processes killed for want of memory"),
+        ("memory.oom_control", "oom_kill", "processes killed for want of memory"),
+        ("pids.events", "max", "processes refused by the limit of their number"),
+    ];
+    let mut hits = Vec::new();
+    for (file, field, words) in COUNTS {
+        let content = group.read(file).unwrap_or_default();
+        let content = String::from_utf8_lossy(&content);
+        let mut lines = content.lines().filter_map(|line| line.split_once(' '));
+        let count =
+            lines.find(|(name, _)| *name == field).and_then(|(_, count)| count.trim().parse::<u64>().ok());
+        if let Some(count) = count.filter(|count| *count > 0) {
+            hits.push(format!("{count} {words}"));
+        }
+    }
+    if !hits.is_empty() {
+        events::note(layout, &record.name, Some(record.xid), Kind::Limit, &hits.join(", "));
+    }
 }
 
 /// The guard has nothing left to do; without this it would call the tool to clean up a second time.
@@ -371,76 +419,4 @@ fn remove_unrecorded(layout: &Layout, path: &str) -> Result<bool, Failure> {
     group.kill().doing(|| format!("kill what was left in the control group {path}"))?;
     group.remove().doing(|| format!("remove the control group {path}"))?;
     Ok(!processes.is_empty())
-}
-
-/// How a guest's first process has ended, as waitid(2) tells its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuestEnd {
-    /// It called reboot(2) to restart: `SIGHUP`, reboot(2) "Behavior inside PID namespaces".
-    Reboot,
-    /// It called reboot(2) to halt or power off: `SIGINT`.
-    Halt,
-    /// Anything else.
-    Other,
-}
-
-impl GuestEnd {
-    /// From `si_code` and `si_status`.
-    pub fn from_wait(code: i32, status: i32) -> Self {
-        match (code, status) {
-            (libc::CLD_KILLED, libc::SIGHUP) => Self::Reboot,
-            (libc::CLD_KILLED, libc::SIGINT) => Self::Halt,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Called by the guard: the guest has ended by itself. Cleans up, and then does what the guest asked for: starts it
-/// again, or runs the administrator's program for the event.
-///
-/// # Errors
-/// Something could not be taken down, the program failed, or the guest does not start again.
-pub fn guest_ended(layout: &Layout, name: &GuestName, dir: &Path, end: GuestEnd) -> Result<(), Failure> {
-    let record = {
-        let _lock = Lock::take(&layout.startup_lock_of(name), PATIENCE, || {})?;
-        // A stop that was under way has cleaned up in the meantime; then there is nothing to do, and no restart either.
-        let State::Ended(record) = record::state(layout, name) else { return Ok(()) };
-        clean_up(layout, &record, Hooks::Run).map_err(Problems::whole)?;
-        record
-    };
-    // From here on without the lock: a program of the administrator's may start the guest itself.
-    let event = match end {
-        GuestEnd::Reboot => "restart",
-        GuestEnd::Halt => "halt",
-        GuestEnd::Other => return Ok(()),
-    };
-    let helper = vserver_config::read(layout, dir).guest.vshelper;
-    if helper.disabled {
-        return Ok(());
-    }
-    if let Some((_, program)) = helper.handlers.iter().find(|(handled, _)| handled == event) {
-        return run_handler(program, event, &record);
-    }
-    if end == GuestEnd::Reboot {
-        let ask = StartAsk { default_tty: true, ..StartAsk::default() };
-        start::start(layout, name, dir, &ask, &mut |line| tracing::info!(line))?;
-    }
-    Ok(())
-}
-
-/// `PROGRAM EVENT XID`, as the kernel called its helper.
-fn run_handler(program: &Path, event: &str, record: &Record) -> Result<(), Failure> {
-    let what = || format!("run {} for the event {event}", program.display());
-    let status = std::process::Command::new(program)
-        .arg(event)
-        .arg(record.xid.to_string())
-        .current_dir("/")
-        .env("VSERVER_NAME", record.name.as_os_str())
-        .env("VSERVER_DIR", &record.dir)
-        .status()
-        .doing(what)?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(Failure::new(format!("cannot {}", what())).because(format!("it ended with {status}")))
 }

@@ -13,8 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 /// Directories of the host that every trial has for itself, and what they are called in the trial's directory.
-const PRIVATE: &[(&str, &str)] =
-    &[("/etc/vservers", "etc"), ("/vservers", "vservers"), ("/var/cache/vservers", "cache")];
+const PRIVATE: &[(&str, &str)] = &[
+    ("/etc/vservers", "etc"),
+    ("/vservers", "vservers"),
+    ("/var/cache/vservers", "cache"),
+    ("/var/log/vservers", "consoles"),
+];
 
 /// The private directories as places on the host: made for a run where they are missing, and removed again.
 pub struct MountPoints {

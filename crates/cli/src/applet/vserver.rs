@@ -25,6 +25,7 @@ pub static COMMAND: Command = Command {
     synopsis: &[
         "[OPTIONS] [--] NAME COMMAND [ARGS]",
         "list [--json]",
+        "events [-f] [--since TIME] [--guest NAME] [--json]",
         "check-host [--json]",
         "--completion bash|zsh|fish",
         "--generate-man DIR",

@@ -24,7 +24,8 @@ pub static COMMAND: Command = Command {
     options: &[],
     manual: &[
         "Asks first, unless vserver was called with --silent, and stops the guest if it runs. Then it removes the \
-         root directory, the configuration directory, the package data below /vservers/.pkg and the cache.",
+         root directory, the configuration directory, the package data below /vservers/.pkg, the cache and the log of \
+         its console.",
         "Refused when the root directory is /, when anything is mounted below it, and, with --silent, when it is \
          outside the base directory of the guests.",
     ],
@@ -77,7 +78,7 @@ struct Doomed {
     root: Option<PathBuf>,
     /// The root is not below the base directory of the guests.
     outside: bool,
-    /// Package data, cache.
+    /// Package data, log, cache.
     directories: Vec<PathBuf>,
     /// A cache that is not below the base directory of the caches: it stays.
     foreign: Option<PathBuf>,
@@ -94,7 +95,7 @@ impl Doomed {
             refuse_wide(call, root, &base)?;
         }
         let outside = root.as_ref().is_some_and(|root| !root.starts_with(&base));
-        let mut directories = vec![layout.pkgbase.join(&guest.name)];
+        let mut directories = vec![layout.pkgbase.join(&guest.name), layout.console_logs_of(&guest.name)];
         let cache_base = fs::canonicalize(&layout.cachebase).unwrap_or_else(|_| layout.cachebase.clone());
         let mut foreign = None;
         match fs::canonicalize(guest.dir.join("cache")) {

@@ -3,11 +3,14 @@
 pub mod build;
 pub mod check;
 pub mod check_host;
+pub mod console;
 pub mod delete;
 pub mod enter;
+pub mod events;
 pub mod exec;
 pub mod later;
 pub mod list;
+pub mod logs;
 pub mod restart;
 pub mod running;
 pub mod start;
