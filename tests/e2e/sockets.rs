@@ -22,7 +22,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("sockets_sources", sources).patience(LONG),
         Spec::new("sockets_names", names),
         Spec::new("sockets_reuse_port", reuse_port).patience(LONG),
-        Spec::new("sockets_ports_of_root", ports_of_root),
+        Spec::new("sockets_ports_of_root", ports_of_root).patience(LONG),
         Spec::new("sockets_icmp", icmp),
         Spec::new("sockets_broadcast_and_multicast", broadcast_and_multicast),
         Spec::new("sockets_of_32_bits", of_32_bits).patience(LONG),
@@ -405,25 +405,26 @@ fn reuse_port(mode: Mode) {
     guest.stop();
 }
 
-/// Ports below 1024 are for the guest's root, not for its users.
+/// Ports below 1024 are for the guest's root, not for its users, who have all capabilities in a user namespace of theirs.
 fn ports_of_root(mode: Mode) {
     let _outside = Outside::connect();
     let guest = guest("one", 101, mode, &["192.0.2.11", "2001:db8::11"]);
-    guest.start();
-    for word in ["bind,tcp,0.0.0.0,80", "bind,udp,192.0.2.11,53", "bind,tcp,::,443", "bind,tcp,127.0.0.1,25"]
-    {
-        At::Guest(&guest).run(&[word]).expect(word, &["ok"]);
-        let done = guest.vserver(&["suexec", "user", vserver_e2e::netprobe::INSIDE, word]);
-        done.ok().says(&format!("{word}: EACCES"));
-    }
-    let word = "bind,tcp,0.0.0.0,8080";
-    guest.vserver(&["suexec", "user", vserver_e2e::netprobe::INSIDE, word]).ok().says(&format!("{word}: ok"));
-    guest.stop();
-    // A user namespace of a guest's user has all capabilities, in itself.
     guest.set("umask", "newuser\n");
     guest.start();
-    let line = format!("unshare -U -r {} bind,tcp,0.0.0.0,80", vserver_e2e::netprobe::INSIDE);
-    guest.vserver(&["suexec", "user", "sh", "-c", &line]).ok().says("bind,tcp,0.0.0.0,80: EACCES");
+    let low = ["bind,tcp,0.0.0.0,80", "bind,udp,192.0.2.11,53", "bind,tcp,::,443", "bind,tcp,127.0.0.1,25"];
+    let own = At::Guest(&guest).run(&low);
+    let inside = vserver_e2e::netprobe::INSIDE;
+    let all = [&["suexec", "user", inside, "bind,tcp,0.0.0.0,8080"], &low[..]].concat();
+    let users = guest.vserver(&all);
+    users.ok().says("bind,tcp,0.0.0.0,8080: ok");
+    let line = format!("unshare -U -r {inside} {}", low.join(" "));
+    let powerful = guest.vserver(&["suexec", "user", "sh", "-c", &line]);
+    powerful.ok();
+    for word in low {
+        own.expect(word, &["ok"]);
+        users.says(&format!("{word}: EACCES"));
+        powerful.says(&format!("{word}: EACCES"));
+    }
     guest.stop();
     guest.set("bcapabilities", "~NET_BIND_SERVICE\n");
     guest.start();

@@ -179,6 +179,19 @@ fn addresses() {
     let pointed =
         NewAddress { peer: Some(ip("198.51.100.2")), ..NewAddress::new(device, ip("198.51.100.1"), 32) };
     here.add_address(&pointed).unwrap();
+    let sixth = NewAddress { deprecated: true, ..NewAddress::new(device, ip("2001:db8::7"), 64) };
+    here.add_address(&sixth).unwrap();
+    for (address, carrier) in [
+        ("192.0.2.7", Some(device)),
+        ("198.51.100.1", Some(device)),
+        ("2001:db8::7", Some(device)),
+        ("192.0.2.8", None),
+        ("203.0.113.1", None),
+        ("2001:db8::8", None),
+        ("2001:db8:1::1", None),
+    ] {
+        assert_eq!(here.carrier(ip(address)).unwrap(), carrier, "{address}");
+    }
     let all = here.addresses().unwrap();
     let seen = all.iter().find(|address| address.ip == new.ip).unwrap();
     assert_eq!(seen.broadcast, new.broadcast);

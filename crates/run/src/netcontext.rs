@@ -10,6 +10,7 @@
 //! Its flags and where its group is stand in `/run/vserver/virtnet/NID/` ([`virtnet`]). One without a guest that has
 //! lost its last process is removed by the next command that looks, unless it is `persistent`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -402,18 +403,25 @@ pub fn serve(network: &Network, rules: &Rules) -> Result<Vec<Missing>, Failure> 
     network.missing_for(&devices).doing(what)
 }
 
+/// So many addresses are asked for one by one; for more of them the list of all is looked at.
+const ASKED_FOR: usize = 8;
+
 /// The devices of this host that carry addresses of a context.
 fn carriers(rules: &Rules) -> Result<Vec<u32>, Failure> {
-    if rules.addresses().next().is_none() {
+    let what = || "list the addresses of this host".into();
+    let own: BTreeSet<IpAddr> = rules.addresses().map(|(ip, _)| ip).collect();
+    if own.is_empty() {
         return Ok(Vec::new());
     }
-    let list = Netlink::open().and_then(|mut netlink| netlink.addresses());
-    let list = list.doing(|| "list the addresses of this host".into())?;
-    let mut devices: Vec<u32> = list
-        .iter()
-        .filter(|one| rules.addresses().any(|(ip, _)| ip == one.ip))
-        .map(|one| one.device)
-        .collect();
+    let mut netlink = Netlink::open().doing(what)?;
+    let mut devices = Vec::new();
+    for ip in own.iter().take(ASKED_FOR) {
+        devices.extend(netlink.carrier(*ip).doing(what)?);
+    }
+    if devices.len() < own.len() {
+        let list = netlink.addresses().doing(what)?;
+        devices.extend(list.iter().filter(|one| own.contains(&one.ip)).map(|one| one.device));
+    }
     devices.sort_unstable();
     devices.dedup();
     Ok(devices)

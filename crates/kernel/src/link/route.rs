@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -165,6 +165,32 @@ impl Netlink {
         }
         routes.retain(|route| route.table == MAIN);
         Ok(routes)
+    }
+
+    /// Number of the device that has this address, by the route that the kernel keeps for it: a question that does not grow
+    /// with the number of addresses. `None`: no device has it, or one that is down, or somebody's rules lead elsewhere.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn carrier(&mut self, ip: IpAddr) -> Result<Option<u32>> {
+        /// `RTN_LOCAL`. The table is no sign: the kernel keeps IPv4's local one and the main one in one tree.
+        const LOCAL: u8 = 2;
+        let mut message = RouteMessage::default();
+        let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        message.header.address_family = family;
+        message.header.destination_prefix_length = if ip.is_ipv6() { 128 } else { 32 };
+        // The entry itself: without this the answer is the loopback device, by which the host reaches it.
+        message.header.flags = RouteFlags::FibMatch;
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(ip)));
+        match self.transact(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK) {
+            Ok((answers, _)) => {
+                let routes = answers.iter().filter_map(Route::read);
+                Ok(routes.filter(|route| route.kind == LOCAL).find_map(|route| route.device))
+            }
+            // ENETUNREACH, EHOSTUNREACH, a rule that prohibits: nobody has it.
+            Err(refused) if refused.source.raw_os_error().is_some() => Ok(None),
+            Err(refused) => Err(refused.on("rtnetlink(7)", &format!("the route to {ip}"))),
+        }
     }
 
     /// Adds a route to the main table. `EEXIST`: it is there; `ENETUNREACH`: the gateway is not on a known network.
