@@ -282,7 +282,7 @@ pub static ITEMS: &[Item] = &[
     cfg("namespace-cleanup-skip", Array, ".defaults/namespace-cleanup-skip", Yes, "namespace_cleanup_skip", "mount points that clean-up keeps"),
     cfg("fstab", Data, "nothing is mounted", Yes, "fstab", "what is mounted in the guest before it starts"),
     cfg("fstab.local", Data, "absent", Yes, "fstab", "an obsolete second fstab"),
-    cfg("fstab.remote", Data, "absent", Yes, "fstab_remote", "mounts that are made last, with the guest's addresses"),
+    cfg("fstab.remote", Data, "absent", Yes, "fstab_remote", "mounts that are made last: of network file systems"),
     cfg("badness", Scalar, "0", Yes, "badness", "added to the score by which the kernel chooses what to kill when memory is short"),
     cfg("keepfds", Bool, "absent", Unsupported("no descriptor of the host goes into a guest"), "keepfds", "leave inherited file descriptors open"),
     cfg("noisy", Bool, "absent", Yes, "noisy", "let the steps of a start print what they do"),

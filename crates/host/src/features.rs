@@ -443,6 +443,15 @@ pub const FEATURES: &[Feature] = &[
         probe: Probe::Child(probe::process::landlock_scope),
     },
     Feature {
+        name: "ping-sockets",
+        title: "ICMP sockets for everybody",
+        needed: Needed::ForFunction("ping in guests in the host's network"),
+        how: "/proc/sys/net/ipv4/ping_group_range is read",
+        lost: "ping says \"Operation not permitted\" in shifted guests, and in classic ones without NET_RAW",
+        remedy: "sysctl -w net.ipv4.ping_group_range=\"0 2147483647\", as systemd does, and a line in /etc/sysctl.d",
+        probe: Probe::Look(probe::network::ping_sockets),
+    },
+    Feature {
         name: "veth",
         title: "veth pairs",
         needed: Needed::ForFunction("netns/ with a bridge or routes"),

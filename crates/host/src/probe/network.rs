@@ -119,6 +119,19 @@ fn on_another(kind: &str, data: &[u8]) -> Tried {
     Ok(String::new())
 }
 
+/// The groups of guests' users are anything.
+pub(crate) fn ping_sockets(_: &Scene) -> Tried {
+    const PATH: &str = "/proc/sys/net/ipv4/ping_group_range";
+    /// The largest id that the kernel takes there.
+    const LAST: &str = "2147483647";
+    let text = std::fs::read_to_string(PATH).map_err(refused(PATH))?;
+    let range: Vec<&str> = text.split_whitespace().collect();
+    if range == ["0", LAST] {
+        return Ok(String::new());
+    }
+    missing(format!("only for the groups {}", range.join(" to ")))
+}
+
 pub(crate) fn veth(_: &Scene) -> Tried {
     alone("veth")
 }
