@@ -33,18 +33,23 @@ bench:
 	$(CARGO) xtask bench $(FILTER)
 
 # The program, its other names, manual pages, completion, and the data it reads.
-install: build
-	install -D -m 0755 target/release/vserver $(DESTDIR)$(PREFIX)/sbin/vserver
-	rm -rf target/man && mkdir -p target/man && target/release/vserver --generate-man target/man
+install: build install-files
+
+# The same from a program that is there: BIN=target/debug/vserver.
+BIN     ?= target/release/vserver
+install-files:
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/vserver
+	rm -rf target/man && mkdir -p target/man && $(BIN) --generate-man target/man
 	install -d $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 0644 target/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	set -e; for page in target/man/*.8; do name=$$(basename $$page .8); \
 		[ $$name = vserver ] || ln -sf vserver $(DESTDIR)$(PREFIX)/sbin/$$name; done
+	ln -sf vserver $(DESTDIR)$(PREFIX)/sbin/stop-vservers
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-	target/release/vserver --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vserver
-	target/release/vserver --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_vserver
-	target/release/vserver --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vserver.fish
+	$(BIN) --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vserver
+	$(BIN) --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_vserver
+	$(BIN) --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vserver.fish
 	set -e; for page in target/man/*.8; do name=$$(basename $$page .8); [ $$name = vserver ] || { \
 		ln -sf vserver $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$name; \
 		ln -sf vserver.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$name.fish; }; done
@@ -69,4 +74,29 @@ install-services:
 		chmod 755 $(ETC)/init.d/$$(basename $$script); done
 	[ -e $(ETC)/default/vservers ] || install -D -m 0644 packaging/default/vservers $(ETC)/default/vservers
 
-.PHONY: all build demo test check e2e vm-test bench install install-services
+# One package for all: the program is one file, and its other names, units and pages are small beside it.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+OUT     ?= target
+deb: build deb-files
+
+DEB      = $(OUT)/deb
+deb-files:
+	rm -rf $(DEB)
+	$(MAKE) --no-print-directory install-files install-services DESTDIR=$(abspath $(DEB)) PREFIX=/usr BIN=$(BIN)
+	mkdir -p $(DEB)/DEBIAN
+	sed -e 's/@VERSION@/$(VERSION)/' -e "s/@ARCH@/$$(dpkg --print-architecture)/" \
+		-e "s/@SIZE@/$$(du -sk $(DEB) | cut -f1)/" packaging/deb/control > $(DEB)/DEBIAN/control
+	install -m 0644 packaging/deb/conffiles $(DEB)/DEBIAN/conffiles
+	install -m 0755 packaging/deb/postinst packaging/deb/postrm $(DEB)/DEBIAN
+	dpkg-deb --root-owner-group -Zxz -z1 --build $(DEB) $(OUT)/vserver_$(VERSION).deb
+
+rpm: build rpm-files
+
+rpm-files:
+	rm -rf $(OUT)/rpm
+	mkdir -p $(OUT)/rpm
+	rpmbuild -bb --define "_topdir $(abspath $(OUT))/rpm" --define "_version $(VERSION)" \
+		--define "_source $(CURDIR)" --define "_bin $(abspath $(BIN))" packaging/rpm/vserver.spec
+	cp $(OUT)/rpm/RPMS/*/vserver-*.rpm $(OUT)/
+
+.PHONY: all build demo test check e2e vm-test bench install install-files install-services deb deb-files rpm rpm-files

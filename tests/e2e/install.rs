@@ -2,14 +2,20 @@
 
 use std::fs;
 use std::path::Path;
-use vserver_e2e::command::{host, tool, vserver};
-use vserver_e2e::{Guest, Mode, Spec};
+use std::time::Duration;
+use vserver_e2e::command::{Program, host, tool, vserver};
+use vserver_e2e::{Guest, Image, Mode, Need, Spec, place};
 
 pub fn specs() -> Vec<Spec> {
     vec![
         Spec::new("s01_several_guests_on_one_kernel", several_guests),
         Spec::new("s02_documentation", documentation).once(),
         Spec::new("s03_check_host", check_host).once(),
+        Spec::new("s04_package_in_a_clean_root", package)
+            .once()
+            .image(Image::Debian)
+            .needs(&[Need::Packaging])
+            .patience(Duration::from_mins(8)),
         Spec::new("s05_never_a_half_hidden_guest", never_half_hidden),
     ]
 }
@@ -119,4 +125,64 @@ fn never_half_hidden(mode: Mode) {
     guest.stop();
     fs::write(site.join("files"), "proc/uptime\n").expect("/etc/vservers is ours");
     tool::<&str>("vprocunhide", &[]).code(1).says("/etc/vservers/.defaults/apps/vprocunhide/files:1");
+}
+
+/// Installed, upgraded, removed and purged in a Debian that has never seen it: what is a guest's stays.
+fn package(_: Mode) {
+    let clean = "/vservers/clean";
+    Image::Debian.unpack(Path::new(clean));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let make = |version: &str| {
+        let (bin, version) = (format!("BIN={}", place::program().display()), format!("VERSION={version}"));
+        let words = ["-C", source.to_str().expect("text"), "deb-files", "OUT=/tmp/t/deb", &bin, &version];
+        let made = Program::of_host("make").args(&words).patience(Duration::from_mins(3)).run();
+        made.ok();
+    };
+    let inside = |line: &str| {
+        let shell = ["/bin/sh", "-c", line];
+        Program::of_host("chroot")
+            .args(&[&[clean][..], &shell].concat())
+            .patience(Duration::from_mins(2))
+            .run()
+    };
+    let install = |version: &str| {
+        host("mv", &[&format!("/tmp/t/deb/vserver_{version}.deb"), &format!("{clean}/tmp/vserver.deb")]).ok();
+        inside("dpkg --force-confold -i /tmp/vserver.deb").ok();
+    };
+    make("0.1.0");
+    install("0.1.0");
+    inside("vserver --version").ok().says("vserver ");
+    inside("vserver list && vserver-stat --help && start-vservers --all && vservers --help")
+        .ok()
+        .says("NAME");
+    inside("test -e /usr/share/man/man8/vservers.8 || test -e /usr/share/man/man8/vserver.8 || ls /usr/share/man").ok();
+    inside("/etc/init.d/vprocunhide start && /etc/init.d/vprocunhide status").ok().says("were fixed");
+    inside("stat -c %a /vservers").ok().says_exactly("0\n");
+    inside("ls /etc/rc2.d /etc/systemd/system/multi-user.target.wants 2>/dev/null").says("vservers");
+    // What the administrator has: settings, a guest, and a unit that is switched off.
+    inside(
+        "echo MARKS=night >> /etc/default/vservers; mkdir -p /etc/vservers/web1/apps/init /vservers/web1 && \
+            echo 105 > /etc/vservers/web1/context && ln -s /vservers/web1 /etc/vservers/web1/vdir && \
+            echo night > /etc/vservers/web1/apps/init/mark && echo kept > /vservers/web1/file",
+    )
+    .ok();
+    // The generator as systemd calls it.
+    inside(
+        "mkdir -p /tmp/units && /usr/lib/systemd/system-generators/systemd-vserver-generator /tmp/units && \
+            ls /tmp/units/vserver-mark@night.target.wants",
+    )
+    .ok()
+    .says_exactly("vserver@web1.service\n");
+    make("0.1.1");
+    install("0.1.1");
+    inside("tail -n 1 /etc/default/vservers").ok().says_exactly("MARKS=night\n");
+    inside("dpkg -r vserver").ok();
+    inside("test ! -e /usr/sbin/vserver && cat /vservers/web1/file /etc/default/vservers")
+        .ok()
+        .says("kept\n")
+        .says("MARKS=night");
+    inside("dpkg -P vserver").ok();
+    inside("test ! -e /etc/default/vservers && cat /vservers/web1/file /etc/vservers/web1/context")
+        .ok()
+        .says("kept\n105\n");
 }

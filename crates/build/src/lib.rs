@@ -25,6 +25,7 @@
 //! | [`child`], [`script`], [`fetch`], [`progress`] | programs of the host |
 //! | [`cache`] | finished trees of debootstrap |
 //! | [`debian`], [`identity`] | finishing a tree: services, ids, keys |
+//! | [`transfer`] | whole guests in and out of archives |
 //! | [`build`], [`undo`], [`interrupt`] | the order of it all, and back |
 
 pub mod archive;
@@ -50,6 +51,7 @@ pub mod progress;
 pub mod root;
 pub mod script;
 pub mod site;
+pub mod transfer;
 pub mod undo;
 
 use std::error::Error as _;

@@ -35,6 +35,8 @@ pub enum Need {
     Counting,
     /// A machine of its own (`cargo xtask vm --userland systemd`) that systemd runs.
     SystemdHost,
+    /// make, dpkg-deb, chroot and the source tree, to make packages.
+    Packaging,
 }
 
 impl Need {
@@ -54,6 +56,7 @@ impl Need {
             Self::SocketGuard => "socket-guard",
             Self::Counting => "counting",
             Self::SystemdHost => "systemd-host",
+            Self::Packaging => "packaging",
         }
     }
 
@@ -96,6 +99,10 @@ impl Need {
             Self::SystemdHost => (env::var_os("E2E_MACHINE").is_some()
                 && Path::new("/run/systemd/system").is_dir())
             .then_none("a machine of its own that systemd runs"),
+            Self::Packaging => (succeeds("make", &["--version"])
+                && succeeds("dpkg-deb", &["--version"])
+                && Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Makefile").is_file())
+            .then_none("make, dpkg-deb, or the source tree"),
             Self::Archive | Self::Network => reaches_archive().then_none("the Debian archive"),
         }
     }

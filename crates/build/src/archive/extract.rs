@@ -27,6 +27,9 @@ use super::{ArchiveError, Fault, Kind, Member, Members, detect};
 /// The largest owner that a guest in shifted mode can have.
 const LAST_OWNER: u32 = 65_535;
 
+/// Zeros of this length are not written.
+const HOLE: usize = 1 << 16;
+
 /// What was unpacked, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -240,9 +243,8 @@ impl Extraction<'_> {
         let cannot = self.cannot("write", path);
         let whole = [(0, member.length)];
         let pieces = member.data.as_deref().unwrap_or(&whole);
-        if member.data.is_some() {
-            rustix::fs::ftruncate(file, member.length).map_err(&cannot)?;
-        }
+        // The length first: blocks of zeros are not written, so that a hole stays one.
+        rustix::fs::ftruncate(file, member.length).map_err(&cannot)?;
         for (offset, length) in pieces {
             let (mut at, end) = (*offset, offset + length);
             while at < end {
@@ -254,12 +256,14 @@ impl Extraction<'_> {
                 if got == 0 {
                     return Err(Fault::Truncated);
                 }
-                let mut written = 0;
-                while written < got {
-                    written += rustix::io::pwrite(file, &self.buffer[written..got], at + written as u64)
-                        .map_err(&cannot)?;
+                for block in self.buffer[..got].chunks(HOLE) {
+                    let mut written = 0;
+                    while written < block.len() && block.iter().any(|byte| *byte != 0) {
+                        written += rustix::io::pwrite(file, &block[written..], at + written as u64)
+                            .map_err(&cannot)?;
+                    }
+                    at += block.len() as u64;
                 }
-                at += got as u64;
             }
         }
         Ok(())

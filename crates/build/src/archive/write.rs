@@ -24,14 +24,36 @@ pub fn write_tree(
     leave_out: &dyn Fn(&Path) -> bool,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), TreeError> {
-    let mut writer = Writer { root, output, leave_out, stop, links: HashMap::new() };
+    let mut writer = Writer { root, prefix: Path::new(""), output, leave_out, stop, links: HashMap::new() };
     writer.directory(Path::new(""))?;
     // The end: two blocks of zeros.
     writer.put(Path::new(""), &[0; 2 * BLOCK])
 }
 
+/// Writes several trees as one archive, each below a directory of its name.
+///
+/// # Errors
+/// As [`write_tree`].
+pub fn write_trees(
+    trees: &[(&str, &Root)],
+    output: &mut dyn Write,
+    leave_out: &dyn Fn(&str, &Path) -> bool,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), TreeError> {
+    for (name, root) in trees {
+        let leave_out = |path: &Path| leave_out(name, path);
+        let prefix = Path::new(name);
+        let mut writer = Writer { root, prefix, output, leave_out: &leave_out, stop, links: HashMap::new() };
+        writer.top()?;
+        writer.directory(Path::new(""))?;
+    }
+    output.write_all(&[0; 2 * BLOCK]).map_err(|error| TreeError::new("archive", "", error))
+}
+
 struct Writer<'a> {
     root: &'a Root,
+    /// What stands before each name in the archive.
+    prefix: &'a Path,
     output: &'a mut dyn Write,
     leave_out: &'a dyn Fn(&Path) -> bool,
     stop: &'a dyn Fn() -> bool,
@@ -39,6 +61,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// The tree's own directory.
+    fn top(&mut self) -> Result<(), TreeError> {
+        let cannot = |errno: Errno| TreeError::new("read attributes of", self.root.path(), errno);
+        let dir = open(&self.root.directory(".")?, OsStr::new("."), OFlags::DIRECTORY).map_err(cannot)?;
+        let stat = rustix::fs::fstat(&dir).map_err(cannot)?;
+        let records = attribute_records(&dir).map_err(cannot)?;
+        self.header(Path::new(""), b'5', &stat, 0, b"", records)
+    }
+
     fn directory(&mut self, path: &Path) -> Result<(), TreeError> {
         for name in self.root.entries(path)? {
             let below = path.join(name);
@@ -64,7 +95,7 @@ impl Writer<'_> {
                 let target = first.as_os_str().as_bytes().to_vec();
                 return self.header(path, b'1', &stat, 0, &target, Vec::new());
             }
-            self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
+            self.links.insert((stat.st_dev, stat.st_ino), self.prefix.join(path));
         }
         match kind {
             FileType::RegularFile => {
@@ -118,7 +149,8 @@ impl Writer<'_> {
         target: &[u8],
         mut records: Vec<u8>,
     ) -> Result<(), TreeError> {
-        let name = path.as_os_str().as_bytes();
+        let name = self.prefix.join(path);
+        let name = name.as_os_str().as_bytes();
         let mut block = [0_u8; BLOCK];
         let mut needs = |key: &str, value: &[u8]| record(&mut records, key.as_bytes(), value);
         if !fits(&mut block[..100], name) {
@@ -258,6 +290,33 @@ mod tests {
         assert_eq!(zz.mtime(), a.join("zz").metadata().unwrap().mtime());
         assert_eq!(std::fs::read_link(b.join("link")).unwrap(), Path::new(&format!("{long}/{long}")));
         assert!(b.join(&long).join("empty").is_dir() && !b.join("left-out").exists());
+    }
+
+    #[test]
+    fn several_trees_go_into_one_archive() {
+        let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (a, b) = (source.path(), target.path());
+        for part in ["one", "two"] {
+            std::fs::create_dir(a.join(part)).unwrap();
+            std::fs::write(a.join(part).join("x"), part).unwrap();
+            std::fs::hard_link(a.join(part).join("x"), a.join(part).join("y")).unwrap();
+        }
+        std::fs::set_permissions(a.join("two"), std::fs::Permissions::from_mode(0o2711)).unwrap();
+        let sparse = std::fs::File::create_new(a.join("one/sparse")).unwrap();
+        sparse.set_len(8 << 20).unwrap();
+        let (one, two) = (Root::open(a.join("one")).unwrap(), Root::open(a.join("two")).unwrap());
+        let mut archive = Vec::new();
+        let leave_out = |part: &str, path: &Path| part == "two" && path == Path::new("out");
+        write_trees(&[("root", &one), ("config", &two)], &mut archive, &leave_out, &|| false).unwrap();
+        let options = Options { devices: DevicePolicy::All, stop: &|| false };
+        let root = Root::open(b).unwrap();
+        extract(Box::new(std::io::Cursor::new(archive)), Path::new("x"), &root, &options).unwrap();
+        let meta = |path: &str| b.join(path).metadata().unwrap();
+        assert_eq!(std::fs::read_to_string(b.join("config/y")).unwrap(), "two");
+        assert_eq!(meta("root/x").ino(), meta("root/y").ino());
+        assert_eq!(meta("config").mode() & 0o7777, 0o2711);
+        assert_eq!(meta("root/sparse").len(), 8 << 20);
+        assert!(meta("root/sparse").blocks() < 64, "a hole was filled");
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
     }
     let verb = if operands.is_empty() { None } else { Some(operands.remove(0)) };
     let verb = verb.as_deref().and_then(OsStr::to_str).and_then(table::verb);
-    let building = verb.is_some_and(|verb| verb.name == "build");
+    let building = verb.is_some_and(|verb| ["build", "import"].contains(&verb.name));
     let guest = match guests::find(&call.layout, &name) {
         Ok(guest) => guest,
         Err(NoSuchGuest::Missing { dir, .. }) if building => to_build(&name, dir)?,

@@ -16,3 +16,4 @@ pub mod running;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod transfer;
