@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use vserver_config::guest::Vshelper;
@@ -38,6 +38,8 @@ const FREE: u32 = 3;
 const MOST: u32 = 10;
 /// No pause before a restart is longer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How soon a pause notices that it is void.
+const TURN: Duration = Duration::from_millis(50);
 /// Lines of the console that are kept with a quarantine.
 const LAST_LINES: usize = 10;
 
@@ -212,9 +214,9 @@ fn restart(layout: &Layout, name: &GuestName, dir: &Path, xid: Xid) -> Result<()
         events::note(layout, name, Some(xid), Kind::Quarantined, &text);
         return Ok(());
     }
-    let pause = pause_before(reboots);
-    if !pause.is_zero() {
-        std::thread::sleep(pause);
+    let until = Instant::now() + pause_before(reboots);
+    while Instant::now() < until {
+        std::thread::sleep(TURN);
         // A stop or a start by somebody else in the meantime.
         if requested(layout, dir).is_none() {
             return Ok(());
