@@ -1,9 +1,11 @@
 //! What an administrator types for a context (`--xid`, `vwait`, `vserver-info`) to its number.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use vserver_model::Layout;
+use vserver_model::{GuestName, Layout};
+use vserver_run::record::{self, Brief};
 
 use crate::guests::{self, GuestDir};
 use crate::processes;
@@ -66,35 +68,44 @@ fn own(layout: &Layout) -> Result<u32, Failure> {
 }
 
 /// Context numbers and names of what runs, for labelling processes.
+#[derive(Default)]
 pub struct Names {
-    running: Vec<Running>,
+    numbers: HashMap<GuestName, u32>,
+    /// With what the lists call it.
+    shown: BTreeMap<u32, OsString>,
 }
 
 impl Names {
     /// Reads the records once.
     pub fn read(layout: &Layout) -> Self {
-        Self { running: running::all(layout) }
+        Self::of(record::briefs(layout).into_iter().filter(|brief| brief.init.is_alive()))
+    }
+
+    /// Of guests that run.
+    pub fn of(running: impl Iterator<Item = Brief>) -> Self {
+        let mut names = Self::default();
+        for Brief { name, display_name, xid, .. } in running {
+            names.numbers.insert(name, xid.get());
+            names.shown.insert(xid.get(), display_name);
+        }
+        names
     }
 
     /// The context of a process whose cgroup names `guest`: 0 on the host. A guest without a record has no number
     /// any more: what is left of it is shown with the host.
     pub fn xid_of(&self, guest: Option<&OsStr>) -> u32 {
-        guest
-            .and_then(|name| self.running.iter().find(|running| running.name.as_os_str() == name))
-            .map_or(0, |r| r.xid)
+        let name = guest.and_then(|name| GuestName::new(name).ok());
+        name.and_then(|name| self.numbers.get(&name).copied()).unwrap_or(0)
     }
 
     /// The displayed name of a context; empty when unknown.
     pub fn name_of(&self, xid: u32) -> OsString {
-        match self.running.iter().find(|running| running.xid == xid) {
-            Some(running) => running.display_name.clone(),
-            None => OsString::new(),
-        }
+        self.shown.get(&xid).cloned().unwrap_or_default()
     }
 
-    /// All that runs.
-    pub fn running(&self) -> &[Running] {
-        &self.running
+    /// The numbers of all that runs, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.shown.keys().copied()
     }
 }
 

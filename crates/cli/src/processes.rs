@@ -5,8 +5,9 @@
 //! host's.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
-use vserver_kernel::proc::{Membership, Procfs, Stat};
+use vserver_kernel::proc::{Procfs, Stat};
 use vserver_model::Layout;
 
 use crate::running::Running;
@@ -55,42 +56,43 @@ pub fn pids_of(layout: &Layout, guest: &Running) -> Result<Vec<i32>, vserver_ker
     Ok(own.map(|process| process.stat.pid).collect())
 }
 
-/// The guest of one process; an error when there is no such process.
+/// The guest of one process, 0 is the caller; an error when there is no such process.
 pub fn guest_of(layout: &Layout, pid: i32) -> Result<Option<OsString>, vserver_kernel::Fault> {
-    Ok(guest_in(OsStr::new(&layout.cgroup_top), &vserver_kernel::proc::cgroups(pid)?))
+    let pid = if pid == 0 { rustix::process::getpid().as_raw_pid() } else { pid };
+    let mut procfs = Procfs::open()?;
+    Ok(guest_in(&layout.cgroup_top, procfs.cgroup_lines(pid)?).map(OsStr::to_owned))
 }
 
 fn read_all(layout: &Layout, pids: &[i32]) -> Result<Vec<Process>, vserver_kernel::Fault> {
-    let top = OsStr::new(&layout.cgroup_top);
     let mut procfs = Procfs::open()?;
     let mut all = Vec::with_capacity(pids.len());
     for pid in pids {
         let Ok(stat) = procfs.stat(*pid) else { continue };
-        let Ok(groups) = procfs.cgroups(*pid) else { continue };
-        all.push(Process { stat, guest: guest_in(top, &groups) });
+        let Ok(groups) = procfs.cgroup_lines(*pid) else { continue };
+        all.push(Process { stat, guest: guest_in(&layout.cgroup_top, groups).map(OsStr::to_owned) });
     }
     Ok(all)
 }
 
-/// The component after `top` in any of the paths. Programs of the host that are only in a network context are the
-/// host's: their groups are `TOP/.nids/NID` and `TOP/NAME/net`.
-fn guest_in(top: &OsStr, groups: &[Membership]) -> Option<OsString> {
-    groups.iter().find_map(|group| {
-        let mut parts = group.path.iter();
-        parts.by_ref().find(|part| *part == top)?;
+/// The component after `top` in any of the paths of `/proc/PID/cgroup`. Programs of the host that are only in a network
+/// context are the host's: their groups are `TOP/.nids/NID` and `TOP/NAME/net`.
+fn guest_in<'a>(top: &str, groups: &'a [u8]) -> Option<&'a OsStr> {
+    groups.split(|byte| *byte == b'\n').find_map(|line| {
+        let path = line.splitn(3, |byte| *byte == b':').nth(2)?;
+        let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        parts.by_ref().find(|part| *part == top.as_bytes())?;
         let name = parts.next()?;
-        (name != ".nids" && parts.next().is_none_or(|below| below != "net")).then(|| name.to_owned())
+        (name != b".nids" && parts.next() != Some(b"net")).then(|| OsStr::from_bytes(name))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vserver_kernel::proc::parse_cgroups;
 
     #[test]
     fn the_outermost_cgroup_counts() {
-        let guest = |text: &str| guest_in(OsStr::new("vservers"), &parse_cgroups(text.as_bytes()));
+        let guest = |text: &'static str| guest_in("vservers", text.as_bytes());
         assert_eq!(guest("0::/vservers/web1/guest/vservers/db\n").unwrap(), "web1");
         assert_eq!(guest("2:cpu:/\n1:name=x:/a/vservers/db\n0::/\n").unwrap(), "db");
         assert_eq!(guest("0::/vservers/web1/guest/net\n").unwrap(), "web1");

@@ -93,7 +93,12 @@ impl Procfs {
 
     /// `/proc/PID/cgroup`: its group in every hierarchy.
     pub fn cgroups(&mut self, pid: i32) -> Result<Vec<Membership>> {
-        Ok(parse_cgroups(self.read(pid, "cgroup")?))
+        self.cgroup_lines(pid).map(parse_cgroups)
+    }
+
+    /// The same as it is written: lines of a number, controllers and a path with colons between them.
+    pub fn cgroup_lines(&mut self, pid: i32) -> Result<&[u8]> {
+        self.read(pid, "cgroup")
     }
 
     /// `/proc/PID/cmdline`, one argument each; empty for a kernel thread or a zombie.

@@ -304,7 +304,7 @@ impl Active {
     fn dissolve(&self, layout: &Layout) -> Result<(), Failure> {
         let nid = self.value.nid;
         if let Some(directory) = open(&self.group)? {
-            network()?.release(directory.as_fd()).doing(|| format!("release network context {nid}"))?;
+            Network::release(directory.as_fd()).doing(|| format!("release network context {nid}"))?;
             self.group.remove().doing(|| format!("remove the control group of network context {nid}"))?;
         }
         remove_loopback(&rules(&self.value))?;

@@ -142,6 +142,28 @@ pub fn all(layout: &Layout) -> Vec<Record> {
     records
 }
 
+/// What the lists of many guests need of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Brief {
+    format: u32,
+    /// As [`Record::name`].
+    pub name: GuestName,
+    /// As [`Record::display_name`].
+    pub display_name: OsString,
+    /// As [`Record::xid`].
+    pub xid: Xid,
+    /// As [`Record::init`].
+    pub init: ProcessId,
+    boot: String,
+}
+
+/// All records of this boot, in no order. Whether the guests still run is not looked at.
+pub fn briefs(layout: &Layout) -> Vec<Brief> {
+    let read = |name: &GuestName| serde_json::from_slice(&fs::read(record_path(layout, name)).ok()?).ok();
+    let known = |brief: &Brief| brief.format == FORMAT && brief.boot == boot_id();
+    names(layout).iter().filter_map(read).filter(known).collect()
+}
+
 /// Names that have a state directory, running or not.
 pub fn names(layout: &Layout) -> Vec<GuestName> {
     let Ok(entries) = fs::read_dir(layout.rundir.join(".state")) else { return Vec::new() };

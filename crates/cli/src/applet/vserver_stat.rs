@@ -1,11 +1,12 @@
 //! `vserver-stat`: one line for every context, with columns that scripts know byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde::Serialize;
 use vserver_model::Layout;
+use vserver_run::record;
 
 use crate::context::Names;
 use crate::processes::{self, Process};
@@ -57,14 +58,13 @@ struct Sum {
 
 fn run(call: &mut Call) -> Result<Exit, Failure> {
     no_operands(call)?;
-    let names = Names::read(&call.layout);
     if call.given.has("--xids") {
-        for running in names.running() {
-            call.out.line(running.xid.to_string())?;
+        for xid in Names::read(&call.layout).numbers() {
+            call.out.line(xid.to_string())?;
         }
         return Ok(Exit::OK);
     }
-    let lines = sums(&call.layout, &names)?;
+    let lines = sums(&call.layout)?;
     if call.given.has("--json") {
         call.out.json(&lines.into_iter().map(|(sum, _)| sum).collect::<Vec<_>>())?;
         return Ok(Exit::OK);
@@ -75,17 +75,17 @@ fn run(call: &mut Call) -> Result<Exit, Failure> {
 
 /// The table as it is without options, for other commands.
 pub fn print(call: &mut Call) -> Result<(), Failure> {
-    let names = Names::read(&call.layout);
-    let lines = sums(&call.layout, &names)?;
+    let lines = sums(&call.layout)?;
     print_lines(call, &lines)
 }
 
 /// What every context uses, and its name.
-fn sums(layout: &Layout, names: &Names) -> Result<Vec<(Sum, OsString)>, Failure> {
+fn sums(layout: &Layout) -> Result<Vec<(Sum, OsString)>, Failure> {
     let up_ms = u64::try_from(vserver_kernel::proc::uptime().as_millis()).unwrap_or(u64::MAX);
-    let mut sums: BTreeMap<u32, Sum> = names.running().iter().map(|r| (r.xid, Sum::default())).collect();
+    let (processes, names) = look(layout)?;
+    let mut sums: BTreeMap<u32, Sum> = names.numbers().map(|xid| (xid, Sum::default())).collect();
     let units = Units::ask();
-    for process in processes::scan(layout).map_err(Failure::of)? {
+    for process in processes {
         units.add(sums.entry(names.xid_of(process.guest.as_deref())).or_default(), &process, up_ms);
     }
     let mut lines = Vec::with_capacity(sums.len());
@@ -108,6 +108,22 @@ fn print_lines(call: &mut Call, lines: &[(Sum, OsString)]) -> Result<(), Failure
         call.out.line(line)?;
     }
     Ok(())
+}
+
+/// All processes, and the guests of which the first one is among them: nobody is looked at twice.
+fn look(layout: &Layout) -> Result<(Vec<Process>, Names), Failure> {
+    let (processes, mut guests) = std::thread::scope(|scope| {
+        let guests = scope.spawn(|| record::briefs(layout));
+        (processes::scan(layout), guests.join().expect("a reader of records does not panic"))
+    });
+    let processes = processes.map_err(Failure::of)?;
+    let alive: HashMap<i32, u64> = processes
+        .iter()
+        .filter(|process| !matches!(process.stat.state, b'Z' | b'X'))
+        .map(|process| (process.stat.pid, process.stat.start_ticks))
+        .collect();
+    guests.retain(|guest| alive.get(&guest.init.pid) == Some(&guest.init.start_ticks));
+    Ok((processes, Names::of(guests.into_iter())))
 }
 
 /// The line up to the name.

@@ -180,7 +180,7 @@ impl Network {
             Self::pinned(&pins, abilities).ok()
         };
         // What a recent kernel has; only when it is not found the kernel is asked.
-        if let Some(found) = pinned(Abilities::ALL) {
+        if let Some(found) = directory.and_then(|all| Self::pinned(&all.join(USUAL_NAME), Abilities::ALL).ok()) {
             return Ok(found);
         }
         let abilities = Abilities::of_kernel();
@@ -346,24 +346,13 @@ impl Network {
         Guest::of(cgroup, &maps)?.read()
     }
 
-    /// Takes a group's rules away, and the programs that enforce them: call it when the group is empty. That the group
-    /// was not confined is no fault.
-    pub fn release(&self, cgroup: BorrowedFd<'_>) -> Result<()> {
+    /// Takes what belongs to a group out of the maps: call it when the group is empty and about to be removed. From here
+    /// on it has no address any more. The programs stay until it is gone: the kernel takes them away by itself then, and
+    /// nobody waits for it. That the group was not confined is no fault.
+    pub fn release(cgroup: BorrowedFd<'_>) -> Result<()> {
         let Some(maps) = Guest::find(cgroup)? else { return Ok(()) };
         let guest = Guest::of(cgroup, &maps)?;
-        let rules = guest.read()?;
-        let mut done = Ok(());
-        for hook in HOOKS.iter().chain([&RAW_HOOK]) {
-            for (_, program) in ours(cgroup, hook)? {
-                let detached =
-                    sys::bpf_detach(BpfAttach { cgroup, program: program.as_fd(), kind: hook.kind });
-                done = done.and(detached);
-            }
-        }
-        match rules {
-            Some(rules) => done.and(guest.forget(&rules)),
-            None => done,
-        }
+        guest.read()?.map_or(Ok(()), |rules| guest.forget(&rules))
     }
 
     /// Makes the calling thread's network namespace serve any-bound sockets of its guests: all of a guest's addresses
@@ -571,6 +560,9 @@ fn network_of(ip: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
+/// What [`name_of`] gives for [`Abilities::ALL`]: each start needs it, and making all programs takes long.
+const USUAL_NAME: &str = "network-5bce126344fbc842c399d4b69683a381";
+
 /// The directory's name for the programs that these abilities make.
 fn name_of(abilities: Abilities) -> String {
     let abilities = abilities.without_places();
@@ -580,4 +572,14 @@ fn name_of(abilities: Abilities) -> String {
         bytes.extend((hook.build)(abilities).0.iter().flat_map(|instruction| instruction.to_le_bytes()));
     }
     format!("network-{:032x}", fnv(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_name_is_that_of_the_programs() {
+        assert_eq!(name_of(Abilities::ALL), USUAL_NAME, "programs or maps have changed: this is their name now");
+    }
 }

@@ -28,10 +28,11 @@ pub fn life() {
         assert!(listen(HOST4, 0).is_ok());
         assert_eq!(errno(listen(A4[0], 0)), libc::EADDRNOTAVAIL);
     });
-    network.release(group.as_fd()).unwrap();
-    assert_eq!(network.rules_of(group.as_fd()).unwrap(), None);
-    assert!(network.change(group.as_fd(), &rules).unwrap_err().is(libc::ENOENT));
-    scene.be(Who::A, || assert!(listen(A4[0], 0).is_ok()));
+    Network::release(group.as_fd()).unwrap();
+    scene.be(Who::A, || assert_eq!(errno(listen(HOST4, 0)), libc::EADDRNOTAVAIL));
+    let other = scene.directory(Who::B);
+    assert_eq!(network.rules_of(other.as_fd()).unwrap(), None);
+    assert!(network.change(other.as_fd(), &rules).unwrap_err().is(libc::ENOENT));
     assert_eq!(network.sweep().unwrap(), 0, "release leaves nothing");
 }
 
@@ -85,7 +86,7 @@ pub fn no_bpffs() {
     let network = Network::open(None).unwrap();
     network.change(group.as_fd(), &rules).unwrap();
     scene.be(Who::A, || assert!(listen(HOST4, 0).is_ok()));
-    network.release(group.as_fd()).unwrap();
+    Network::release(group.as_fd()).unwrap();
 }
 
 /// A group whose parent has a program that excludes others is not confined at all, and nothing stays attached.
@@ -227,7 +228,7 @@ pub fn many_addresses() {
     }
     scene.be(Who::A, || assert_eq!(errno(listen(&address(500).to_string(), 0)), libc::EADDRNOTAVAIL));
     assert_eq!(errno(connect(&address(500).to_string(), 8126)), libc::ECONNREFUSED);
-    scene.network.release(scene.directory(Who::A).as_fd()).unwrap();
+    Network::release(scene.directory(Who::A).as_fd()).unwrap();
     assert_eq!(scene.network.sweep().unwrap(), 0);
 }
 

@@ -15,9 +15,6 @@ use vserver_plan::NetContext;
 use crate::failure::{Doing, Failure};
 use crate::{netcontext, virtnet};
 
-/// Where the BPF file system is on every host that has one.
-const BPFFS: &str = "/sys/fs/bpf";
-
 /// Confines a group that nobody is in yet. `namespace`: that of the guest, if it is not the host's.
 ///
 /// `say` gets what this kernel cannot do of it.
@@ -60,15 +57,12 @@ pub fn confine(
     netcontext::publish(layout, context, group.name())
 }
 
-/// Takes the rules away again; that there are none is no error.
+/// Takes the rules of a group away that is removed next; that there are none is no error.
 ///
 /// # Errors
 /// As bpf(2), or `/run` cannot be written.
 pub fn release(layout: &Layout, group: &Group, nid: Nid) -> Result<(), Failure> {
     virtnet::remove(layout, nid)?;
-    // Without pins the group has programs and maps of its own, which vanish with it.
-    let pins = Path::new(BPFFS).join("vserver");
-    let Some(directory) = group.v2_dir_fd().unwrap_or(None).filter(|_| pins.is_dir()) else { return Ok(()) };
-    let what = || "take the network context away".into();
-    Network::open(Some(&pins)).doing(what)?.release(directory.as_fd()).doing(what)
+    let Some(directory) = group.v2_dir_fd().unwrap_or(None) else { return Ok(()) };
+    Network::release(directory.as_fd()).doing(|| "take the network context away".into())
 }
