@@ -6,7 +6,7 @@ FILTER ?=
 
 all: build
 build:
-	$(CARGO) build --locked --release --package vserver
+	$(CARGO) xtask build
 
 # A real Debian guest: built, started, looked at, stopped. Touches nothing outside target/.
 demo:

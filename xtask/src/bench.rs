@@ -1,7 +1,7 @@
 //! `cargo xtask bench [FILTER]`: benchmarks beside other tools and the bare kernel.
 
-use crate::prepare;
 use crate::shell::{Outcome, cargo, run};
+use crate::{prepare, release};
 
 /// Who takes part beside us: a program and the Debian package that brings it.
 const CONTESTANTS: &[(&str, &str)] = &[
@@ -18,7 +18,7 @@ pub fn races(words: &[String]) -> Outcome {
         // Who is missing is named in every table, too.
         eprintln!("left out: {failure}");
     }
-    run(&mut cargo(&["build", "--locked", "--quiet", "--release", "--package", "vserver"]))?;
+    release::program()?;
     let bench = ["bench", "--locked", "--quiet", "--package", "vserver-bench", "--bench", "bench", "--"];
     run(cargo(&bench).args(words))
 }

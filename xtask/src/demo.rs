@@ -3,8 +3,8 @@
 //! Everything lives below `target/demo` (`VSERVER_PREFIX`), so that trying it harms nothing. The guest's tree is kept:
 //! a second demo is quick.
 
-use crate::prepare;
-use crate::shell::{Outcome, cargo, is_root, run, target, workspace};
+use crate::shell::{Outcome, is_root, target, workspace};
+use crate::{prepare, release};
 use std::fs;
 use std::io::{IsTerminal as _, stdin, stdout};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub fn show() -> Outcome {
         return Err("a guest is started by root: try `sudo make demo`".into());
     }
     prepare::packages(&[])?;
-    run(&mut cargo(&["build", "--locked", "--release", "--package", "vserver"]))?;
+    release::program()?;
     let demo = Demo { prefix: target().join("demo"), program: target().join("release/vserver") };
     demo.link_data().map_err(|error| format!("{}: {error}", demo.prefix.display()))?;
     println!();

@@ -7,6 +7,7 @@ mod e2e;
 mod gate;
 mod golden;
 mod prepare;
+mod release;
 mod shell;
 mod test;
 mod vm;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  build             the program as it is installed, target/release/vserver
   check             the style gate: format, lints, documentation, licences, layers, changelog …
   test              every test there is; one closing line says how it went
   e2e [FILTER…]     end-to-end tests only (root); words narrow them down, options go to the harness
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let task = words.next().unwrap_or_default();
     let rest: Vec<String> = words.collect();
     let outcome = match task.as_str() {
+        "build" => release::program(),
         "check" => check::gate(),
         "test" => test::run_everything(),
         "e2e" => e2e::trials(&rest),

@@ -78,7 +78,8 @@ pub struct Names {
 impl Names {
     /// Reads the records once.
     pub fn read(layout: &Layout) -> Self {
-        Self::of(record::briefs(layout).into_iter().filter(|brief| brief.init.is_alive()))
+        let all = record::briefs(layout, &record::names(layout));
+        Self::of(all.into_iter().filter(|brief| brief.init.is_alive()))
     }
 
     /// Of guests that run.

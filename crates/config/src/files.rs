@@ -47,7 +47,7 @@ pub(crate) struct Files {
     pub findings: Vec<Finding>,
     /// The directories seen so far and their names: most items of most guests are not there, and one list of a
     /// directory says so of all of them.
-    listed: HashMap<PathBuf, Listing>,
+    listed: HashMap<OsString, Listing>,
 }
 
 /// What is known of a directory.
@@ -86,10 +86,11 @@ impl Files {
     /// Whether nothing of this name is there, not even a dangling link.
     fn is_absent(&mut self, path: &Path) -> bool {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return false };
-        if !self.listed.contains_key(dir) {
-            self.listed.insert(dir.to_owned(), Listing::of(dir));
+        // By its bytes: a path would be taken apart each time.
+        if !self.listed.contains_key(dir.as_os_str()) {
+            self.listed.insert(dir.as_os_str().to_owned(), Listing::of(dir));
         }
-        match self.listed.get(dir) {
+        match self.listed.get(dir.as_os_str()) {
             Some(Listing::Absent) => true,
             Some(Listing::Names(names)) => !names.contains(name),
             Some(Listing::Unknown) | None => false,

@@ -119,8 +119,12 @@ impl VisibleList {
 
     /// For whom an existing entry is there. The path is absolute; only those below `/proc` are ever hidden.
     pub fn visibility(&self, path: &Path) -> Visibility {
-        let names: Vec<&[u8]> =
-            path.iter().filter(|name| *name != OsStr::new("/")).map(OsStrExt::as_bytes).collect();
+        let names: Vec<&[u8]> = path
+            .as_os_str()
+            .as_bytes()
+            .split(|byte| *byte == b'/')
+            .filter(|name| !name.is_empty() && *name != b".")
+            .collect();
         let mut seen =
             Visibility { host: true, watch: true, guest: is_always_there(&names), writable: false };
         if seen.guest {
@@ -249,6 +253,13 @@ fn has_wildcard(part: &[u8]) -> bool {
 /// Shell wildcards over one component: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before a character that stands for
 /// itself. Never takes more time than the product of both lengths.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    // Most patterns have no wildcard: most names differ at once.
+    if let (Some(first), Some(other)) = (pattern.first(), name.first())
+        && first != other
+        && !matches!(first, b'*' | b'?' | b'[' | b'\\')
+    {
+        return false;
+    }
     let (mut at, mut seen) = (0, 0);
     // Where to go back to when what follows the last star does not fit: one more character goes to the star.
     let mut star: Option<(usize, usize)> = None;

@@ -180,14 +180,17 @@ fn proc_entries(layout: &Layout, host: &Host) -> Vec<ProcEntry> {
         (kind != EntryKind::Link).then_some(ProcEntry { name: path, directory, visible })
     };
     let top = host.proc.top.iter().filter_map(|found| entry(PathBuf::from(&found.name), found.kind));
-    let below = host.proc.below.iter().flat_map(|(directory, entries)| {
-        entries.iter().filter_map(move |found| entry(Path::new(directory).join(&found.name), found.kind))
-    });
-    let top: Vec<ProcEntry> = top.collect();
+    let mut all: Vec<ProcEntry> = top.collect();
+    // What is hidden with its directory, or above it, needs no mask of its own.
     let hidden: Vec<PathBuf> =
-        top.iter().filter(|entry| !entry.visible).map(|entry| entry.name.clone()).collect();
-    // What is hidden with its directory needs no mask of its own.
-    let below = below.filter(|entry| !hidden.iter().any(|parent| entry.name.starts_with(parent)));
-    let below: Vec<ProcEntry> = below.filter(|entry| !entry.visible).collect();
-    top.into_iter().chain(below).collect()
+        all.iter().filter(|entry| !entry.visible).map(|entry| entry.name.clone()).collect();
+    let shown = |directory: &Path| !hidden.iter().any(|parent| directory.starts_with(parent));
+    for (directory, entries) in &host.proc.below {
+        let directory = Path::new(directory);
+        if shown(directory) {
+            let below = entries.iter().filter_map(|found| entry(directory.join(&found.name), found.kind));
+            all.extend(below.filter(|entry| !entry.visible));
+        }
+    }
+    all
 }

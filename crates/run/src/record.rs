@@ -157,11 +157,11 @@ pub struct Brief {
     boot: String,
 }
 
-/// All records of this boot, in no order. Whether the guests still run is not looked at.
-pub fn briefs(layout: &Layout) -> Vec<Brief> {
+/// Those records of these guests that are of this boot. Whether the guests still run is not looked at.
+pub fn briefs(layout: &Layout, names: &[GuestName]) -> Vec<Brief> {
     let read = |name: &GuestName| serde_json::from_slice(&fs::read(record_path(layout, name)).ok()?).ok();
     let known = |brief: &Brief| brief.format == FORMAT && brief.boot == boot_id();
-    names(layout).iter().filter_map(read).filter(known).collect()
+    names.iter().filter_map(read).filter(known).collect()
 }
 
 /// Names that have a state directory, running or not.

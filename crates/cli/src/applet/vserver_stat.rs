@@ -112,10 +112,17 @@ fn print_lines(call: &mut Call, lines: &[(Sum, OsString)]) -> Result<(), Failure
 
 /// All processes, and the guests of which the first one is among them: nobody is looked at twice.
 fn look(layout: &Layout) -> Result<(Vec<Process>, Names), Failure> {
-    let (processes, mut guests) = std::thread::scope(|scope| {
-        let guests = scope.spawn(|| record::briefs(layout));
-        (processes::scan(layout), guests.join().expect("a reader of records does not panic"))
-    });
+    /// A thread is worth its while from here on.
+    const MANY: usize = 100;
+    let all = record::names(layout);
+    let (processes, mut guests) = if all.len() < MANY {
+        (processes::scan(layout), record::briefs(layout, &all))
+    } else {
+        std::thread::scope(|scope| {
+            let guests = scope.spawn(|| record::briefs(layout, &all));
+            (processes::scan(layout), guests.join().expect("a reader of records does not panic"))
+        })
+    };
     let processes = processes.map_err(Failure::of)?;
     let alive: HashMap<i32, u64> = processes
         .iter()

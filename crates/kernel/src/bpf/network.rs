@@ -180,7 +180,9 @@ impl Network {
             Self::pinned(&pins, abilities).ok()
         };
         // What a recent kernel has; only when it is not found the kernel is asked.
-        if let Some(found) = directory.and_then(|all| Self::pinned(&all.join(USUAL_NAME), Abilities::ALL).ok()) {
+        if let Some(found) =
+            directory.and_then(|all| Self::pinned(&all.join(USUAL_NAME), Abilities::ALL).ok())
+        {
             return Ok(found);
         }
         let abilities = Abilities::of_kernel();
@@ -580,6 +582,10 @@ mod tests {
 
     #[test]
     fn the_usual_name_is_that_of_the_programs() {
-        assert_eq!(name_of(Abilities::ALL), USUAL_NAME, "programs or maps have changed: this is their name now");
+        assert_eq!(
+            name_of(Abilities::ALL),
+            USUAL_NAME,
+            "programs or maps have changed: this is their name now"
+        );
     }
 }
