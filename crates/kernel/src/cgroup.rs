@@ -246,6 +246,11 @@ impl Hierarchies {
         Ok(Some(Self(Arc::new(vec![Hierarchy { kind, root, mount_point, shows }]))))
     }
 
+    /// Whether there is no hierarchy of version 1.
+    fn are_v2(&self) -> bool {
+        self.iter().all(Hierarchy::is_v2)
+    }
+
     /// The hierarchy that governs this controller (`memory`, `name=systemd`), whichever version.
     pub fn with_controller(&self, controller: &str) -> Option<&Hierarchy> {
         self.iter().find(|hierarchy| hierarchy.controllers().iter().any(|name| name == controller))
@@ -429,10 +434,12 @@ impl Group {
 
     /// Whether any process is in the group or below. A group that does not exist has none.
     pub fn populated(&self) -> Result<bool> {
-        if let Some(v2) = self.hierarchies.v2().filter(|v2| self.exists_in(v2))
-            && v2::event(v2, &self.name, "populated")? == Some(true)
-        {
-            return Ok(true);
+        if let Some(v2) = self.hierarchies.v2().filter(|v2| self.exists_in(v2)) {
+            match v2::event(v2, &self.name, "populated")? {
+                Some(true) => return Ok(true),
+                Some(false) if self.hierarchies.are_v2() => return Ok(false),
+                _ => {}
+            }
         }
         // Version 1 has no such file; and a start that failed halfway may have attached there only.
         self.processes().map(|pids| !pids.is_empty())
@@ -523,6 +530,9 @@ impl Group {
             },
             None => false,
         };
+        if at_once && self.hierarchies.are_v2() {
+            return Ok(());
+        }
         // Processes may be in the version 1 groups alone, after a start that failed halfway.
         let mut left = self.processes()?;
         if !at_once && !left.is_empty() {
@@ -574,9 +584,15 @@ impl Group {
         };
         let above =
             self.name.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let result = hierarchy
-            .open(above)
-            .and_then(|above| remove_tree_at(above.as_fd(), name, Leaves::Ignore, &shown));
+        let result = hierarchy.open(above).and_then(|above| {
+            // The usual case: nobody has made groups below ours.
+            let remove = |group: &Path| rustix::fs::unlinkat(&above, group, AtFlags::REMOVEDIR);
+            remove(&Path::new(name).join("guest")).ok();
+            match remove(Path::new(name)) {
+                Ok(()) => Ok(()),
+                Err(_) => remove_tree_at(above.as_fd(), name, Leaves::Ignore, &shown),
+            }
+        });
         match result {
             Err(fault) if fault.is(libc::ENOENT) => Ok(()),
             other => other,

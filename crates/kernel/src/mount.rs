@@ -143,14 +143,14 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes, recursion:
 #[derive(Debug)]
 pub struct MountFd {
     fd: OwnedFd,
-    /// What it shows, for error texts.
-    what: String,
+    /// What it shows, for error texts; `None`: the kernel is asked when it is needed, which takes as long as the copy.
+    what: Option<String>,
 }
 
 impl MountFd {
     /// Takes a mount descriptor that another process sent; `what` is for error texts.
     pub fn from_fd(fd: OwnedFd, what: impl Into<String>) -> Self {
-        Self { fd, what: what.into() }
+        Self { fd, what: Some(what.into()) }
     }
 
     /// Changes attributes.
@@ -177,11 +177,15 @@ impl MountFd {
     pub fn attach_at(&self, target: BorrowedFd<'_>) -> Result<()> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&self.fd, c"", target, c"", flags)
-            .blame_with("move_mount(2)", || format!("{} to {}", self.what, described(target)))
+            .blame_with("move_mount(2)", || format!("{} to {}", self.shown(), described(target)))
     }
 
     fn named(&self, fault: Fault) -> Fault {
-        Fault { object: self.what.clone(), ..fault }
+        Fault { object: self.shown(), ..fault }
+    }
+
+    fn shown(&self) -> String {
+        self.what.clone().unwrap_or_else(|| described(&self.fd))
     }
 }
 
@@ -211,9 +215,10 @@ pub fn clone_tree(dir: BorrowedFd<'_>, path: impl AsRef<Path>, recursion: Recurs
     if recursion == Recursion::All {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    let what = || if path.as_os_str().is_empty() { described(dir) } else { path.display().to_string() };
+    let named = (!path.as_os_str().is_empty()).then(|| path.display().to_string());
+    let what = || named.clone().unwrap_or_else(|| described(dir));
     let fd = rustix::mount::open_tree(dir, path, flags).blame_with("open_tree(2)", what)?;
-    Ok(MountFd { fd, what: what() })
+    Ok(MountFd { fd, what: named })
 }
 
 /// Copies a symbolic link itself, to be mounted over another one.
@@ -226,7 +231,7 @@ pub fn clone_link(path: &Path) -> Result<MountFd> {
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let fd = rustix::mount::open_tree(CWD, path, flags)
         .blame_with("open_tree(2)", || path.display().to_string())?;
-    Ok(MountFd { fd, what: path.display().to_string() })
+    Ok(MountFd { fd, what: Some(path.display().to_string()) })
 }
 
 /// A new filesystem instance, given its options one by one.
@@ -299,7 +304,7 @@ impl NewFs {
             .map_err(|errno| fs_fault("fsconfig(2)", &what, &context, errno))?;
         let fd = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
             .map_err(|errno| fs_fault("fsmount(2)", &what, &context, errno))?;
-        Ok(MountFd { fd, what })
+        Ok(MountFd { fd, what: Some(what) })
     }
 }
 

@@ -1,28 +1,33 @@
 //! What an init style wants done in the tree before its command runs.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use vserver_kernel::beneath::{FileKind, Root};
+use vserver_kernel::beneath::{Access, FileKind, Root};
 use vserver_model::InitStyle;
 
 use crate::failure::{Doing, Failure};
 
-/// Removes what the last run of the guest left behind.
+/// Where a guest keeps who is logged in, and its runlevel.
+const UTMP: &str = "/var/run/utmp";
+
+/// Removes what the last run of the guest left behind; its utmp stays if it is written over next.
 ///
 /// # Errors
 /// The tree cannot be written. What a hostile tree puts in the way (links, loops) is passed over.
-pub fn clean(root: &Root, style: InitStyle) -> Result<(), Failure> {
+pub fn clean(root: &Root, style: InitStyle, keep_utmp: bool) -> Result<(), Failure> {
+    let kept = keep_utmp.then_some(Path::new(UTMP));
     match style {
         InitStyle::Sysv => {
             for directory in ["/var/run", "/var/lock"] {
-                remove_files_below(root, Path::new(directory))?;
+                remove_files_below(root, Path::new(directory), kept)?;
             }
         }
         InitStyle::Plain | InitStyle::Systemd => {
             for file in ["/.autofsck", "/forcefsck"] {
                 remove_if_there(root, Path::new(file))?;
             }
-            if matches!(style, InitStyle::Plain) {
+            if matches!(style, InitStyle::Plain) && !is_file_of(root, "/fastboot", 0) {
                 root.write("/fastboot", b"", 0o644).doing(|| "create /fastboot in the guest".into())?;
             }
         }
@@ -31,8 +36,14 @@ pub fn clean(root: &Root, style: InitStyle) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Deletes everything but directories, all the way down.
-fn remove_files_below(root: &Root, directory: &Path) -> Result<(), Failure> {
+/// Whether a regular file of this length is there, with no other name.
+fn is_file_of(root: &Root, path: &str, bytes: u64) -> bool {
+    root.symlink_metadata(path)
+        .is_ok_and(|found| found.kind == FileKind::File && found.size == bytes && found.links == 1)
+}
+
+/// Deletes everything but directories and `kept`, all the way down.
+fn remove_files_below(root: &Root, directory: &Path, kept: Option<&Path>) -> Result<(), Failure> {
     let mut waiting: Vec<PathBuf> = vec![directory.to_owned()];
     while let Some(directory) = waiting.pop() {
         // Not there, or not a directory: nothing is left behind in it.
@@ -41,7 +52,7 @@ fn remove_files_below(root: &Root, directory: &Path) -> Result<(), Failure> {
             let path = directory.join(&entry.name);
             if entry.kind == FileKind::Directory {
                 waiting.push(path);
-            } else {
+            } else if Some(path.as_path()) != kept {
                 remove_if_there(root, &path)?;
             }
         }
@@ -57,21 +68,20 @@ fn remove_if_there(root: &Root, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// One `RUN_LVL` record in the guest's utmp, as its init would write it.
+/// One `RUN_LVL` record in the guest's utmp, as its init would write it, and nothing else.
 ///
 /// # Errors
 /// The tree cannot be written.
 pub fn runlevel_record(root: &Root, level: u8, seconds: u64) -> Result<(), Failure> {
-    let path = Path::new("/var/run/utmp");
     let record = utmp_record(level, seconds);
-    let old = root.read(path, 1 << 20).unwrap_or_default();
-    // Replace an old runlevel record, keep the others.
-    let mut new: Vec<u8> = Vec::with_capacity(old.len() + record.len());
-    for entry in old.chunks_exact(UTMP_SIZE).filter(|entry| entry[..2] != RUN_LVL.to_ne_bytes()) {
-        new.extend_from_slice(entry);
+    // The usual case: that of the last start is written over. A new file costs ext4 ten times as much, which looks for
+    // an inode that was not deleted just now, and a file that replaces another is written to the disk at once.
+    if is_file_of(root, UTMP, record.len() as u64)
+        && root.open_file(UTMP, Access::Write).is_ok_and(|mut utmp| utmp.write_all(&record).is_ok())
+    {
+        return Ok(());
     }
-    new.extend_from_slice(&record);
-    match root.write(path, &new, 0o664) {
+    match root.write(UTMP, &record, 0o664) {
         Ok(()) => Ok(()),
         // A guest without /var/run keeps no utmp.
         Err(fault) if fault.is(libc::ENOENT) || fault.is(libc::ENOTDIR) => Ok(()),

@@ -309,7 +309,10 @@ fn perform(
             Ok(())
         }
         Step::Mtab { initial, entries } => prepare::mtab(&site.root, initial, entries),
-        Step::Clean(style) => prepare::clean(&site.root, *style),
+        Step::Clean(style) => {
+            let written = site.plan.steps.iter().any(|step| matches!(step, Step::RunlevelRecord(_)));
+            prepare::clean(&site.root, *style, written)
+        }
         Step::RunlevelRecord(level) => prepare::runlevel_record(&site.root, *level, record::now()),
         Step::HostCommand { item, argv } => host_command(site, item, argv),
         Step::Group { path, delegate } => make_group(site, path, *delegate, undo),
