@@ -1,7 +1,7 @@
 //! Network contexts: which addresses the processes of a cgroup may use of a network stack that they share with others.
 //!
 //! One set of programs and maps serves all guests. It is loaded once and pinned in a bpffs under a name made from its
-//! content, so that another version of this product puts its own beside it. A guest is a value in the map `vs_config`,
+//! sources, so that another version of this product puts its own beside it. A guest is a value in the map `vs_config`,
 //! which belongs to its cgroup, and entries in others with its cgroup's number in their keys. Cgroup numbers are never
 //! used again, so what a vanished group leaves in a map means nothing; [`Network::sweep`] removes it.
 //!
@@ -180,9 +180,7 @@ impl Network {
             Self::pinned(&pins, abilities).ok()
         };
         // What a recent kernel has; only when it is not found the kernel is asked.
-        if let Some(found) =
-            directory.and_then(|all| Self::pinned(&all.join(USUAL_NAME), Abilities::ALL).ok())
-        {
+        if let Some(found) = pinned(Abilities::ALL) {
             return Ok(found);
         }
         let abilities = Abilities::of_kernel();
@@ -562,30 +560,8 @@ fn network_of(ip: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// What [`name_of`] gives for [`Abilities::ALL`]: each start needs it, and making all programs takes long.
-const USUAL_NAME: &str = "network-5bce126344fbc842c399d4b69683a381";
-
-/// The directory's name for the programs that these abilities make.
+/// The directory's name for the programs that these abilities make: of what they are made, and for whom.
 fn name_of(abilities: Abilities) -> String {
-    let abilities = abilities.without_places();
-    let mut bytes = maps::layout();
-    for hook in HOOKS.iter().chain([&RAW_HOOK]).chain(&STEERING) {
-        bytes.extend(hook.name.bytes());
-        bytes.extend((hook.build)(abilities).0.iter().flat_map(|instruction| instruction.to_le_bytes()));
-    }
-    format!("network-{:032x}", fnv(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_usual_name_is_that_of_the_programs() {
-        assert_eq!(
-            name_of(Abilities::ALL),
-            USUAL_NAME,
-            "programs or maps have changed: this is their name now"
-        );
-    }
+    let made_from = format!("{} {:?}", env!("VSERVER_KERNEL_SOURCES"), abilities.without_places());
+    format!("network-{:032x}", fnv(made_from.into_bytes()))
 }

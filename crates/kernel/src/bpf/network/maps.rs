@@ -194,15 +194,6 @@ impl Maps {
     }
 }
 
-/// What distinguishes one version's maps from another's.
-pub(super) fn layout() -> Vec<u8> {
-    let one = |shape: &Shape| {
-        let numbers = [shape.kind as u32, shape.key, shape.value, shape.entries, shape.flags];
-        [shape.name.as_bytes(), &numbers.map(u32::to_le_bytes).concat()].concat()
-    };
-    SHAPES.iter().flat_map(one).collect()
-}
-
 /// The smallest type information in which type 1 is a number of 32 bits and type 2 one of 128
 /// (`Documentation/bpf/btf.rst`): storage of sockets does not go without.
 fn socket_types() -> Vec<u8> {
