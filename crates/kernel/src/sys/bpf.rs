@@ -222,8 +222,10 @@ pub fn bpf_load(kind: BpfProgramKind, name: &str, instructions: &[u64]) -> Resul
                 // SAFETY: BPF_PROG_LOAD returned a fresh descriptor.
                 return Ok(unsafe { new_fd(fd) });
             }
-            let text = String::from_utf8_lossy(&log);
-            let last = text.trim_end_matches('\0').lines().rev().take(2).collect::<Vec<_>>();
+            // Where there was nothing to verify, a megabyte of nothing is not looked through.
+            let written = log.split(|byte| *byte == 0).next().unwrap_or_default();
+            let text = String::from_utf8_lossy(written);
+            let last = text.lines().rev().take(2).collect::<Vec<_>>();
             let object =
                 last.into_iter().rev().fold(format!("program {name}"), |all, line| format!("{all}: {line}"));
             Err(error).blame("bpf(2) BPF_PROG_LOAD", object)
