@@ -69,7 +69,7 @@ fn build(name: &str, extension: &str, mut compiler: Command) -> PathBuf {
     }
     fs::create_dir_all(place::images()).expect("the target directory is ours");
     let top = std::env::var("VSERVER_CGROUP_TOP").unwrap_or_default();
-    let draft = finished.with_file_name(format!("{name}-{top}.part"));
+    let draft = finished.with_file_name(format!("{name}-{top}-{}.part", std::process::id()));
     let status = compiler.arg(&source).arg("-o").arg(&draft).status();
     let status = status.expect("a compiler is there: one has built this");
     assert!(status.success(), "{} does not build", source.display());

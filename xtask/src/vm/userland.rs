@@ -1,7 +1,7 @@
 //! What runs on a machine's kernel: nothing but the command, or Debian with systemd.
 
 use crate::prepare;
-use crate::shell::run;
+use crate::shell::{run, run_within};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -126,12 +126,14 @@ fn make_image(image: &Path, packages: &str) -> Result<(), String> {
     for left in [&tree, &draft] {
         run(Command::new("rm").args(["-rf", "--one-file-system"]).arg(left))?;
     }
-    run(Command::new("mmdebstrap")
+    let mut debian = Command::new("mmdebstrap");
+    debian
         .args(["--mode=root", "--variant=minbase", "--aptopt=Acquire::Retries \"3\""])
         .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*"])
         .arg(format!("--include={packages}"))
         .arg("bookworm")
-        .arg(&tree))?;
+        .arg(&tree);
+    run_within(15, &debian)?;
     let write = |name: &str, text: &str| {
         let file = tree.join(name);
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
