@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vserver_e2e::{Done, Guest, Mode, Spec, command, slowly};
+use vserver_e2e::{Done, Guest, Image, Mode, Spec, command, slowly};
 
 const MIB: u64 = 1 << 20;
 
@@ -16,6 +16,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("s61_memory_of_nested_groups", nested),
         Spec::new("s61_views_need_nobody", nobody),
         Spec::new("s59_load_and_processors_of_the_guest", processors),
+        Spec::new("s61_programs_of_debian_agree", debian).image(Image::Debian),
     ]
 }
 
@@ -169,12 +170,7 @@ fn nobody(mode: Mode) {
              > /tmp/seen 2>&1 < /dev/null &",
         )
         .ok();
-    let record = fs::read_to_string("/run/vservers/.state/test/record").unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_str(&record).unwrap_or_default();
-    let guard = record["guard"]["pid"].as_i64().unwrap_or_default();
-    if guard > 0 {
-        command::host("kill", &["-KILL", &guard.to_string()]).ok();
-    }
+    kill_guard(&guest);
     let lines = || guest.sh("wc -l < /tmp/seen").out().trim().parse::<u32>().unwrap_or(0);
     let before = lines();
     eventually("it reads on", || lines() > before + 4);
@@ -274,6 +270,72 @@ fn cpu(guest: &Guest) -> [u64; 4] {
     let text = guest.sh("head -n 1 /proc/stat").out();
     let numbers: Vec<u64> = text.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     [numbers[0], numbers[1], numbers[2], numbers[3]]
+}
+
+/// `free`, `top`, `uptime`, `vmstat` and `nproc` as Debian has them.
+fn debian(mode: Mode) {
+    let guest = Guest::from(Image::Debian, "test", mode).style("plain").make();
+    guest.set("cflags", "virt_mem,virt_cpu,virt_load,virt_uptime\n");
+    guest.set("apps/init/cmd.start", "/bin/sh\n/init\n");
+    guest.put("/init", "trap 'exit 0' INT TERM PWR\nwhile :; do sleep 1; done\n");
+    guest.set("../.defaults/apps/vprocunhide/files", "/proc/meminfo\n/proc/swaps\n/proc/uptime\n/proc/loadavg\n/proc/stat\n\
+        /proc/cpuinfo\n/proc/vmstat\n/proc/self\n/proc/version\n/proc/mounts\n/proc/sys/\n/proc/filesystems\n");
+    for program in ["free", "top", "uptime", "vmstat", "ps"] {
+        let path = format!("/usr/bin/{program}");
+        let needs = command::host("ldd", &[&path]).out();
+        let libraries = needs.split_whitespace().filter(|word| word.starts_with("/lib/"));
+        for word in libraries.chain([path.as_str()]) {
+            // In a merged /usr both are one place.
+            let to = guest.tree(&format!("/usr{}", word.strip_prefix("/usr").unwrap_or(word)));
+            if !to.exists() {
+                fs::copy(word, to).expect("the trial's own tree");
+            }
+        }
+    }
+    guest.start();
+    if !limit(&guest, 256 * MIB) {
+        return;
+    }
+    let words = |line: &str, program: &str| -> Vec<String> {
+        let done = guest.sh(line);
+        done.ok();
+        let text = done.out();
+        let found = text.lines().find(|found| found.trim_start().starts_with(program));
+        found.unwrap_or_else(|| panic!("{done}")).split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(words("free -b", "Mem:")[1], (256 * MIB).to_string());
+    assert_eq!(words("top -b -n 1 -E m", "MiB Mem")[3], "256.0");
+    let text = guest.sh("uptime").out();
+    assert!(text.contains(" 0 min") || text.contains("up 1 min"), "{text}");
+    // What vmstat tells of paging it has from a file that guests do not see unless the administrator shows it.
+    let text = guest.sh("vmstat 1 2").ok().out();
+    assert!(text.lines().count() == 4, "{text}");
+    // Twice from one open file: what is changed meanwhile shows.
+    guest.sh("top -b -n 2 -d 1 -E m > /tmp/top &\n sleep 0.5; wait").ok();
+    let text = guest.sh("grep -c 'MiB Mem' /tmp/top").ok().out();
+    assert_eq!(text, "2\n");
+    let started = guest.sh("ps -o lstart= -p 1; date").out();
+    assert_eq!(started.lines().count(), 2, "{started}");
+    let processors = guest.sh("nproc; grep -c ^processor /proc/cpuinfo; getconf _NPROCESSORS_ONLN").out();
+    let numbers: Vec<&str> = processors.split_whitespace().collect();
+    assert!(numbers.len() == 3 && numbers.iter().all(|number| *number == numbers[0]), "{processors}");
+    // Without the guard the files stay, and say what they said.
+    kill_guard(&guest);
+    guest.sh("exec 3< /proc/meminfo; cat <&3 | grep -q MemTotal; cat /proc/stat | grep -q ^btime").ok();
+    limit(&guest, 128 * MIB);
+    assert_eq!(
+        words("free -b", "Mem:")[1],
+        (128 * MIB).to_string(),
+        "a command about the guest gives it another"
+    );
+    guest.stop();
+}
+
+fn kill_guard(guest: &Guest) {
+    let record = fs::read_to_string(format!("/run/vservers/.state/{}/record", guest.name)).expect("it runs");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    let guard = record["guard"]["pid"].as_i64().expect("a number");
+    command::host("kill", &["-KILL", &guard.to_string()]).ok();
 }
 
 #[track_caller]

@@ -3,6 +3,7 @@
 use core::ptr;
 
 use crate::calls::Calls;
+use crate::kept::Kept;
 use crate::sys::PollFd;
 use crate::{Arguments, fd, sys};
 
@@ -29,6 +30,7 @@ pub fn run(arguments: &Arguments) -> ! {
     let mut calls = Calls::new();
     let control = if sys::is_open(fd::CONTROL) { fd::CONTROL } else { -1 };
     let mut log = Log::new(arguments);
+    let mut kept = Kept::begin();
     let mut watched = [
         PollFd { fd: fd::INIT, events: POLLIN, revents: 0 },
         PollFd { fd: fd::HOLD, events: POLLIN, revents: 0 },
@@ -36,6 +38,8 @@ pub fn run(arguments: &Arguments) -> ! {
         PollFd { fd: -1, events: POLLIN, revents: 0 },
         PollFd { fd: control, events: POLLIN, revents: 0 },
         PollFd { fd: -1, events: POLLIN, revents: 0 },
+        PollFd { fd: kept.watch(0), events: POLLIN, revents: 0 },
+        PollFd { fd: kept.watch(1), events: POLLIN, revents: 0 },
     ];
     let mut ended = false;
     let mut glimpse = None;
@@ -70,6 +74,12 @@ pub fn run(arguments: &Arguments) -> ! {
             calls.attend(arguments);
         }
         watched[4].fd = calls.watch();
+        if watched[5].revents != 0 {
+            kept.attend(0);
+        }
+        if watched[6].revents != 0 {
+            kept.attend(1);
+        }
     }
     log.copy_rest();
     // Not our child when a later guard adopted the guest: then what was seen of it counts, or nobody knows.

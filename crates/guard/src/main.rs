@@ -16,6 +16,7 @@
 mod calls;
 mod guard;
 mod init;
+mod kept;
 mod shim;
 mod sys;
 
@@ -44,6 +45,13 @@ mod fd {
     pub const CONTROL: i32 = 11;
     /// guard: the other end, which the tool fetches a copy of when a process enters the guest.
     pub const CONTROL_PEER: i32 = 12;
+    /// guard, only for a guest whose programs rewind what they read of the machine: asks before a read of the file with
+    /// the memory, and of that with the processors.
+    pub const WATCHES: [i32; 2] = [13, 14];
+    /// guard: the files.
+    pub const FILES: [i32; 2] = [15, 16];
+    /// guard: the directory of the kernel's listings.
+    pub const LISTINGS: i32 = 17;
 }
 
 #[panic_handler]

@@ -33,6 +33,9 @@ mod number {
     pub const MEMFD_CREATE: usize = 319;
     pub const PREAD64: usize = 17;
     pub const LSEEK: usize = 8;
+    pub const PWRITE64: usize = 18;
+    pub const FTRUNCATE: usize = 77;
+    pub const SETNS: usize = 308;
     pub const CLOCK_GETTIME: usize = 228;
     pub const DUP3: usize = 292;
     pub const CLOSE_RANGE: usize = 436;
@@ -68,6 +71,9 @@ mod number {
     pub const MEMFD_CREATE: usize = 279;
     pub const PREAD64: usize = 67;
     pub const LSEEK: usize = 62;
+    pub const PWRITE64: usize = 68;
+    pub const FTRUNCATE: usize = 46;
+    pub const SETNS: usize = 268;
     pub const CLOCK_GETTIME: usize = 113;
     pub const DUP3: usize = 24;
     pub const CLOSE_RANGE: usize = 436;
@@ -409,6 +415,52 @@ pub fn memory_file(name: &core::ffi::CStr) -> isize {
 pub fn read_note(file: i32, note: &mut [u64; 2]) -> bool {
     // SAFETY: the kernel writes at most 16 bytes.
     unsafe { call(number::PREAD64, [file as usize, note.as_mut_ptr() as usize, 16, 0, 0, 0]) == 16 }
+}
+
+/// Lets the reader of an event of `fanotify(7)` go on.
+pub fn allow_read(watch: i32, reader: i32) {
+    const FAN_ALLOW: i32 = 1;
+    let answer = [reader, FAN_ALLOW];
+    // SAFETY: the kernel reads the two numbers.
+    unsafe { call(number::WRITE, [watch as usize, answer.as_ptr() as usize, 8, 0, 0, 0]) };
+}
+
+/// Opens a file for reading, closed by an exec.
+pub fn open_read(directory: i32, name: &core::ffi::CStr) -> isize {
+    const FLAGS: usize = 0o2_000_000; // CLOEXEC
+    // SAFETY: a C string and numbers.
+    unsafe { call(number::OPENAT, [directory as usize, name.as_ptr() as usize, FLAGS, 0, 0, 0]) }
+}
+
+/// Writes at a place of a file.
+pub fn write_at(fd: i32, bytes: &[u8], place: usize) -> isize {
+    // SAFETY: the kernel reads `len` bytes of the buffer.
+    unsafe { call(number::PWRITE64, [fd as usize, bytes.as_ptr() as usize, bytes.len(), place, 0, 0]) }
+}
+
+/// The file ends here.
+pub fn cut(fd: i32, length: usize) {
+    // SAFETY: numbers only.
+    unsafe { call(number::FTRUNCATE, [fd as usize, length, 0, 0, 0, 0]) };
+}
+
+/// `CLONE_NEWCGROUP`, `CLONE_NEWTIME`
+pub const NEW_CGROUP: usize = 0x0200_0000;
+pub const NEW_TIME: usize = 0x80;
+
+/// Steps into namespaces of these kinds: of a process, by its pidfd, or one by its own descriptor.
+pub fn enter(fd: i32, kinds: usize) -> isize {
+    // SAFETY: numbers only.
+    unsafe { call(number::SETNS, [fd as usize, kinds, 0, 0, 0, 0]) }
+}
+
+/// Milliseconds of a clock that only goes forward.
+pub fn milliseconds() -> u64 {
+    const MONOTONIC_RAW: usize = 4;
+    let mut time = [0u64; 2];
+    // SAFETY: the kernel writes two words.
+    unsafe { call(number::CLOCK_GETTIME, [MONOTONIC_RAW, time.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    time[0] * 1000 + time[1] / 1_000_000
 }
 
 /// Puts a copy of a descriptor at a number, open across an exec.

@@ -38,6 +38,7 @@ use crate::failure::{Doing, Failure};
 use crate::helper::{self, answer, fd};
 use crate::inside::{self, Interior};
 use crate::logs::Boot;
+use crate::machine;
 use crate::record;
 use crate::site::{FirstProcess, Site};
 
@@ -438,6 +439,13 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
     ];
     if let Some((guards, others)) = watch.control {
         descriptors.extend([(guards, fd::CONTROL), (others, fd::CONTROL_PEER)]);
+    }
+    let kept = machine::kept(&state)?;
+    if let Some(kept) = &kept {
+        for (which, (file, watch)) in kept.files.iter().enumerate() {
+            descriptors.extend([(watch.as_fd(), fd::WATCHES[which]), (file.as_fd(), fd::FILES[which])]);
+        }
+        descriptors.push((kept.listings.as_fd(), fd::LISTINGS));
     }
     sys::place(&descriptors)?;
     let mut words: Vec<OsString> = vec!["guard".into()];

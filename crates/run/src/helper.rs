@@ -15,7 +15,7 @@ use vserver_kernel::{Fault, sys};
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vserver-guard"));
 
 /// Number of the first descriptor that a helper must not have.
-pub const DESCRIPTORS: i32 = 13;
+pub const DESCRIPTORS: i32 = 18;
 /// The descriptors' numbers, as `crates/guard` knows them.
 pub mod fd {
     /// Answers to the tool.
@@ -40,6 +40,12 @@ pub mod fd {
     pub const CONTROL: i32 = 11;
     /// guard: the other end of that, for processes that enter.
     pub const CONTROL_PEER: i32 = 12;
+    /// guard: asks before reads of two files about the machine.
+    pub const WATCHES: [i32; 2] = [13, 14];
+    /// guard: the files.
+    pub const FILES: [i32; 2] = [15, 16];
+    /// guard: the directory of the kernel's listings that they are filled from.
+    pub const LISTINGS: i32 = 17;
 }
 
 /// Kinds of answers, as `crates/guard` numbers them, and those of our own code before it.

@@ -3,15 +3,20 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use vserver_kernel::bpf::views::{File, Machine, Views};
 use vserver_kernel::mount::{self, Attributes, MountFd, Recursion, attr};
-use vserver_kernel::{Fault, ns};
+use vserver_kernel::{Fault, ns, sys};
 use vserver_plan::Inside;
 use vserver_plan::machine::Share;
 use vserver_plan::step::First;
 
+use crate::record;
 use crate::site::{self, Site};
 
 /// What the first process attaches.
@@ -67,13 +72,79 @@ fn words(share: Share) -> String {
     flags.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
 
+/// Files that programs rewind: what of them is mounted in such a guest is filled by its guard.
+const REWOUND: [File; 2] = [File::Meminfo, File::Stat];
+/// Where they are, in the guest's state directory; and a link to what they are filled from, which comes last.
+const KEPT: &str = "machine";
+const LISTINGS: &str = "listings";
+
+/// What a guard needs to keep them.
+pub(crate) struct KeptFiles {
+    /// Each with the descriptor that tells of reads.
+    pub files: [(OwnedFd, OwnedFd); 2],
+    /// The kernel's listings.
+    pub listings: OwnedFd,
+}
+
+/// Those of a guest that has some, for its guard.
+pub(crate) fn kept(state: &Path) -> Result<Option<KeptFiles>, Fault> {
+    let directory = state.join(KEPT);
+    let listings = directory.join(LISTINGS);
+    if !listings.exists() {
+        return Ok(None);
+    }
+    let one = |file: File| -> Result<(OwnedFd, OwnedFd), Fault> {
+        let path = directory.join(file.name());
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = rustix::fs::open(&path, flags, Mode::empty());
+        let open = open.map_err(|errno| Fault::new("open(2)", path.display(), errno))?;
+        let watch = sys::watch_reads(open.as_fd())?;
+        Ok((open, watch))
+    };
+    let files = [one(REWOUND[0])?, one(REWOUND[1])?];
+    Ok(Some(KeptFiles { files, listings: mount::open_directory(listings)? }))
+}
+
+/// Whether the guest has programs that rewind: procps since version 4, by its library.
+fn rewinds(site: &Site<'_>) -> bool {
+    let places = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "lib"];
+    let mut paths = places.iter().map(|place| Path::new("/usr").join(place).join("libproc2.so.0"));
+    paths.any(|path| site.root.symlink_metadata(path).is_ok())
+}
+
+/// Makes the files that a guard is to keep. What the last run has left is replaced.
+fn keep(site: &Site<'_>, views: &Views) -> Result<PathBuf, Fault> {
+    let directory = record::state_dir(site.layout, &site.guest.name).join(KEPT);
+    let fault = |op, path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| Fault::new(op, path, error)
+    };
+    drop(fs::remove_dir_all(&directory));
+    fs::create_dir_all(&directory).map_err(fault("mkdir(2)", &directory))?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))
+        .map_err(fault("chmod(2)", &directory))?;
+    for file in REWOUND {
+        let path = directory.join(file.name());
+        fs::write(&path, "").map_err(fault("open(2)", &path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).map_err(fault("chmod(2)", &path))?;
+    }
+    let link = directory.join(LISTINGS);
+    symlink(views.directory(), &link).map_err(fault("symlink(2)", &link))?;
+    Ok(directory)
+}
+
 /// The files, and whether sysinfo(2) agrees with them.
 fn take(site: &Site<'_>, wanted: &[&str], share: Share) -> Result<(MachineFiles, bool), Fault> {
     let views = open(site)?;
     let bits = attr::READ_ONLY | attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC;
+    let kept = rewinds(site).then(|| keep(site, &views)).transpose()?;
     let files = File::ALL.into_iter().filter(|file| wanted.contains(&file.name()));
     let files = files.map(|file| {
-        let tree = mount::clone_tree(rustix::fs::CWD, views.path(file), Recursion::One)?;
+        let path = match &kept {
+            Some(directory) if REWOUND.contains(&file) => directory.join(file.name()),
+            _ => views.path(file),
+        };
+        let tree = mount::clone_tree(rustix::fs::CWD, path, Recursion::One)?;
         tree.set(&Attributes::new().set(bits), Recursion::One)?;
         Ok((file, tree))
     });

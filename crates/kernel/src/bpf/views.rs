@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use self::frame::Frame;
 use self::places::Places;
+use self::tasks::Whose;
 use super::asm::{MapNumber, Reg, Size};
 use super::{Program, fnv};
 use crate::btf::Btf;
@@ -46,12 +47,22 @@ pub enum File {
     Cpuinfo,
     /// `/sys/devices/system/cpu/online`
     Online,
+    /// `/proc/stat` for a reader of another PID namespace: tasks are known by their cgroup namespace.
+    StatOfGroup,
 }
 
 impl File {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Meminfo, Self::Swaps, Self::Uptime, Self::Loadavg, Self::Stat, Self::Cpuinfo, Self::Online];
+    pub const ALL: [Self; 8] = [
+        Self::Meminfo,
+        Self::Swaps,
+        Self::Uptime,
+        Self::Loadavg,
+        Self::Stat,
+        Self::Cpuinfo,
+        Self::Online,
+        Self::StatOfGroup,
+    ];
 
     /// Its name in the set.
     pub fn name(self) -> &'static str {
@@ -63,13 +74,14 @@ impl File {
             Self::Stat => "stat",
             Self::Cpuinfo => "cpuinfo",
             Self::Online => "online",
+            Self::StatOfGroup => "stat-of-group",
         }
     }
 
     /// What its program goes through: the tasks, or the elements of an array. Only with the former it may wait, which
     /// adding up the processor time needs.
     fn of_tasks(self) -> bool {
-        matches!(self, Self::Uptime | Self::Loadavg | Self::Stat)
+        matches!(self, Self::Uptime | Self::Loadavg | Self::Stat | Self::StatOfGroup)
     }
 
     fn build(self, frame: &mut Frame, places: &Places, machine: &Machine) {
@@ -78,7 +90,8 @@ impl File {
             Self::Swaps => once(frame, 16, |frame| memory::swaps(frame, places, machine)),
             Self::Uptime => once(frame, 8, |frame| tasks::uptime_file(frame, places, machine)),
             Self::Loadavg => tasks::loadavg(frame, places, machine),
-            Self::Stat => tasks::stat(frame, places, machine),
+            Self::Stat => tasks::stat(frame, places, machine, Whose::OfPidNamespace),
+            Self::StatOfGroup => tasks::stat(frame, places, machine, Whose::OfCgroupNamespace),
             Self::Cpuinfo => processors::cpuinfo(frame, places, machine),
             Self::Online => processors::online(frame, places, machine),
         }
@@ -155,7 +168,7 @@ impl Machine {
     /// A name for a set: another machine, or another version of this product, has another.
     fn name(&self) -> String {
         let hash = fnv(format!("{self:?} {}", env!("CARGO_PKG_VERSION")).into_bytes());
-        format!("views1-{hash:032x}")
+        format!("views2-{hash:032x}")
     }
 }
 
@@ -202,7 +215,7 @@ impl Views {
             return Ok(Self { directory });
         }
         // Complete before it has its name, so that nobody finds a part of it.
-        let draft = bpffs.join(format!("views1-{}", std::process::id()));
+        let draft = bpffs.join(format!("views2-{}", std::process::id()));
         let made = make(&draft, machine).and_then(|()| {
             let renamed =
                 fs::rename(&draft, &directory).blame_with("rename(2)", || directory.display().to_string());
@@ -214,6 +227,11 @@ impl Views {
         }
         drop(fs::remove_dir(&draft));
         made.map(|()| Self { directory })
+    }
+
+    /// Where the files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// A file of the set, to be bound over the kernel's.

@@ -9,6 +9,7 @@ mod bpf;
 mod clock;
 mod descriptors;
 mod device;
+mod fanotify;
 mod ids;
 mod landlock;
 mod mount;
@@ -28,6 +29,7 @@ pub use bpf::{
 pub use clock::tai_offset;
 pub use descriptors::{inherited, place};
 pub use device::{DeviceRequest, device_addresses, device_question, is_device_question};
+pub use fanotify::watch_reads;
 pub use ids::{
     CapabilitySets, capget, capset, clear_ambient, drop_bounding, in_bounding, set_fs_gid, set_fs_uid,
     set_groups, set_resgid, set_resuid,

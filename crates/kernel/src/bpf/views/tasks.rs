@@ -51,12 +51,26 @@ const SHIFT: i32 = 11;
 /// `EXP_1`, `EXP_5`, `EXP_15`: what remains of an average after five seconds.
 const REMAINS: [i32; 3] = [1884, 2014, 2037];
 
+/// Which tasks are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All that the iterator shows: those of the reader's PID namespace.
+    OfPidNamespace,
+    /// Of these, those in the reader's cgroup namespace.
+    OfCgroupNamespace,
+}
+
 /// Counts; what follows is for the end of a reading, with the counters in their slots.
-fn count(frame: &mut Frame, places: &Places) -> Label {
+fn count(frame: &mut Frame, places: &Places, whose: Whose) -> Label {
     let (end, at_end, known) = (frame.asm.label(), frame.asm.label(), frame.asm.label());
     frame.asm.load(Size::Double, Reg::R1, CONTEXT, 0).load(Size::Double, Reg::R1, Reg::R1, 8);
     frame.put(KEY, Reg::R1);
     frame.asm.load(Size::Double, TASK, CONTEXT, 8).jump_if_equal(TASK, 0, at_end);
+    if whose == Whose::OfCgroupNamespace {
+        frame.follow_register(ONE, TASK, places.nsproxy).follow(ONE, ONE, places.cgroup_ns);
+        frame.walk(TWO, &[places.nsproxy, places.cgroup_ns]).get(Reg::R1, ONE).get(Reg::R2, TWO);
+        frame.asm.jump_if_registers(If::NotEqual, Reg::R1, Reg::R2, end);
+    }
     frame.lookup(READINGS, KEY);
     frame.asm.copy(VALUE, Reg::R0).jump_if_not_equal(VALUE, 0, known);
     for slot in [ALL, BLOCKED, RUNNING] {
@@ -164,7 +178,7 @@ pub fn uptime_file(frame: &mut Frame, places: &Places, machine: &Machine) {
 
 /// `/proc/loadavg`
 pub fn loadavg(frame: &mut Frame, places: &Places, machine: &Machine) {
-    let end = count(frame, places);
+    let end = count(frame, places, Whose::OfPidNamespace);
     group(frame, places, machine);
     frame.follow(KEY, GROUP, places.node).follow(KEY, KEY, places.id);
     frame.does(USER, Alu::Add, SYSTEM);
@@ -269,8 +283,8 @@ fn blend(frame: &mut Frame, average: Slot, active: Slot) {
 
 /// `/proc/stat`: what the guest has used of its processors. What each one did is not told by the kernel for a group, so
 /// all have an equal share.
-pub fn stat(frame: &mut Frame, places: &Places, machine: &Machine) {
-    let end = count(frame, places);
+pub fn stat(frame: &mut Frame, places: &Places, machine: &Machine, whose: Whose) {
+    let end = count(frame, places, whose);
     group(frame, places, machine);
     // When the host was booted, then when the guest was.
     frame.asm.call(helper::KTIME_GET_TAI);
