@@ -9,6 +9,7 @@ mod memory;
 mod network;
 mod scale;
 mod start;
+mod views;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ const ALL: &[Bench] = &[
     scale::BENCH,
     inside::BENCH,
     network::BENCH,
+    views::BENCH,
 ];
 
 struct Words {
@@ -69,7 +71,7 @@ impl Words {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = floor::role().or_else(inside::role) {
+    if let Some(code) = floor::role().or_else(inside::role).or_else(views::role) {
         return code;
     }
     let words = match Words::read() {

@@ -309,6 +309,7 @@ fn new_guard(
     let log = logs::go_on(layout, &record.name);
     let log = log.map_err(|failure| tracing::warn!(%failure, "the console is not logged")).ok();
     let watch = Watch {
+        layout,
         name: &record.name,
         dir: &record.dir,
         outside: outside.as_fd(),

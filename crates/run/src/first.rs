@@ -30,7 +30,7 @@ use vserver_kernel::pty::Pty;
 use vserver_kernel::shadow::{Picture, Shadow};
 use vserver_kernel::sys::{self, CloneArgs, Forked};
 use vserver_kernel::{Fault, caps, message, mount, oom, rlimit, sched};
-use vserver_model::GuestName;
+use vserver_model::{GuestName, Layout};
 use vserver_plan::Rights;
 use vserver_plan::step::{First, Program};
 
@@ -318,6 +318,7 @@ fn guard_to_be(site: &Site<'_>, first: &First, image: &OwnedFd, pipes: Pipes) ->
     }
     write_all(&pipes.report.1, &pid.to_ne_bytes());
     let watch = Watch {
+        layout: site.layout,
         name: &site.guest.name,
         dir: &site.guest.dir,
         outside: site.outside.as_fd(),
@@ -381,6 +382,7 @@ fn restore_root() -> Result<(), Fault> {
 
 /// What a guard is given.
 pub(crate) struct Watch<'a> {
+    pub layout: &'a Layout,
     pub name: &'a GuestName,
     pub dir: &'a Path,
     /// The mount namespace of whoever started the guest: the guard lives there, and holds the one it comes from as the
@@ -440,7 +442,8 @@ pub(crate) fn become_guard(watch: &Watch<'_>, image: &OwnedFd) -> Result<std::co
     if let Some((guards, others)) = watch.control {
         descriptors.extend([(guards, fd::CONTROL), (others, fd::CONTROL_PEER)]);
     }
-    let kept = machine::kept(&state)?;
+    // As for the log: a guest whose files say what they said last is better than one without a guard.
+    let kept = machine::kept(&record::state_dir(watch.layout, watch.name)).unwrap_or(None);
     if let Some(kept) = &kept {
         for (which, (file, watch)) in kept.files.iter().enumerate() {
             descriptors.extend([(watch.as_fd(), fd::WATCHES[which]), (file.as_fd(), fd::FILES[which])]);

@@ -93,16 +93,18 @@ pub(crate) fn kept(state: &Path) -> Result<Option<KeptFiles>, Fault> {
     if !listings.exists() {
         return Ok(None);
     }
-    let one = |file: File| -> Result<(OwnedFd, OwnedFd), Fault> {
-        let path = directory.join(file.name());
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = rustix::fs::open(&path, flags, Mode::empty());
-        let open = open.map_err(|errno| Fault::new("open(2)", path.display(), errno))?;
-        let watch = sys::watch_reads(open.as_fd())?;
-        Ok((open, watch))
-    };
-    let files = [one(REWOUND[0])?, one(REWOUND[1])?];
+    let [memory, processors] = REWOUND.map(|file| watched(&directory.join(file.name())));
+    let files = [memory?, processors?];
     Ok(Some(KeptFiles { files, listings: mount::open_directory(listings)? }))
+}
+
+/// A file, and the descriptor that tells of its reads.
+fn watched(path: &Path) -> Result<(OwnedFd, OwnedFd), Fault> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = rustix::fs::open(path, flags, Mode::empty());
+    let open = open.map_err(|errno| Fault::new("open(2)", path.display(), errno))?;
+    let watch = sys::watch_reads(open.as_fd())?;
+    Ok((open, watch))
 }
 
 /// Whether the guest has programs that rewind: procps since version 4, by its library.
@@ -128,6 +130,8 @@ fn keep(site: &Site<'_>, views: &Views) -> Result<PathBuf, Fault> {
         fs::write(&path, "").map_err(fault("open(2)", &path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).map_err(fault("chmod(2)", &path))?;
     }
+    // Where the kernel does not ask before a read, nobody would fill them.
+    watched(&directory.join(REWOUND[0].name()))?;
     let link = directory.join(LISTINGS);
     symlink(views.directory(), &link).map_err(fault("symlink(2)", &link))?;
     Ok(directory)
@@ -137,7 +141,7 @@ fn keep(site: &Site<'_>, views: &Views) -> Result<PathBuf, Fault> {
 fn take(site: &Site<'_>, wanted: &[&str], share: Share) -> Result<(MachineFiles, bool), Fault> {
     let views = open(site)?;
     let bits = attr::READ_ONLY | attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC;
-    let kept = rewinds(site).then(|| keep(site, &views)).transpose()?;
+    let kept = rewinds(site).then(|| keep(site, &views).ok()).flatten();
     let files = File::ALL.into_iter().filter(|file| wanted.contains(&file.name()));
     let files = files.map(|file| {
         let path = match &kept {
