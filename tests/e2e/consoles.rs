@@ -13,8 +13,7 @@ pub fn specs() -> Vec<Spec> {
         Spec::new("console_of_a_failed_start_is_kept", of_a_failed_start),
         Spec::new("console_cannot_fill_the_disk", flood),
         Spec::new("console_attached_by_two", attached),
-        // In a shifted guest the fifo has an owner that is nobody there.
-        Spec::new("console_fifo_of_the_tree_s51", fifo).only(&[Mode::Classic]),
+        Spec::new("console_fifo_of_the_tree_s51", fifo),
         Spec::new("events_of_a_guests_life", events),
         Spec::new("events_reach_the_journal", journal).once(),
         Spec::new("vshelper_programs_of_the_administrator", programs),

@@ -105,6 +105,10 @@ fn carried(site: &Site<'_>, path: &Path) -> Result<MountFd, Failure> {
     let file = mount::target_in_root_strict(site.root.as_fd(), &at, mount::TargetKind::File).doing(what)?;
     let tree = mount::clone_tree(file.as_fd(), "", Recursion::One).doing(what)?;
     tree.set(&Attributes::new().propagation(Propagation::Private), Recursion::One).doing(what)?;
+    // Root of the guest writes to it as root: without the map its owner would be nobody there.
+    if let Some(Err(fault)) = site.users.as_ref().map(|users| tree.idmap(users.as_fd())) {
+        tracing::warn!(%fault, path = %path.display(), "shown with the host's ids");
+    }
     Ok(tree)
 }
 

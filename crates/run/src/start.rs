@@ -490,6 +490,8 @@ fn take_tree(site: &mut Site<'_>, idmap: Option<(u32, u32)>) -> Result<(), Failu
         }
         site.carried.push((place, copy));
     }
+    // Fifos of the tree's dev are carried over with the same map.
+    site.users = Some(users);
     site.tree_mount = Some(tree);
     Ok(())
 }
