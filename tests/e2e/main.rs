@@ -17,6 +17,7 @@ mod hooks;
 mod hostile;
 mod install;
 mod instructions;
+mod limits;
 mod living;
 mod mounts;
 mod moving;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         building::specs(),
         consoles::specs(),
         living::specs(),
+        limits::specs(),
         moving::specs(),
         rights::specs(),
         mounts::specs(),

@@ -28,7 +28,7 @@ pub use defaults::Shipped;
 pub use finding::{Finding, Kind, Severity};
 pub use guest::*;
 pub use names::{NoSuchGuest, Resolved, depends, list, list_all, marks, resolve};
-pub use not_yet::{NotYet, not_yet_honoured, not_yet_line};
+pub use not_yet::{Lack, NotYet, not_yet_honoured, not_yet_line};
 pub use read::{Reading, read, scripts};
 pub use sysconfig::Settings;
 pub use visible::VisibleList;

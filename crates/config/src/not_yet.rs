@@ -21,15 +21,29 @@ pub struct NotYet {
     pub place: Sourced<()>,
     /// The mechanism that is missing, or the reason why there will be none.
     pub why: &'static str,
-    /// Whether a later version is to do it.
-    pub later: bool,
+    /// How much of it is missing.
+    pub lack: Lack,
+}
+
+/// How much of what is asked for is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// All; a later version is to do it.
+    Later,
+    /// All, for good.
+    Never,
+    /// Something less is done.
+    InPart,
 }
 
 impl NotYet {
     /// As a finding of `check`.
     pub fn to_finding(&self) -> Finding {
-        let what = if self.later { "not yet honoured" } else { "not honoured" };
-        let kind = if self.later { Kind::NotYetHonoured } else { Kind::Unsupported };
+        let (what, kind) = match self.lack {
+            Lack::Later => ("not yet honoured", Kind::NotYetHonoured),
+            Lack::Never => ("not honoured", Kind::Unsupported),
+            Lack::InPart => ("honoured in part", Kind::Unsupported),
+        };
         Finding::note(kind, &self.place.file, format!("{} is {what}: {}", self.item, self.why))
             .at(self.place.line)
     }
@@ -40,9 +54,10 @@ pub fn not_yet_honoured(guest: &Guest) -> Vec<NotYet> {
     let mut missing = BTreeMap::new();
     for carried in &guest.carried {
         let Some(item) = table::ITEMS.iter().find(|item| item.path == carried.item) else { continue };
-        let (why, later) = match item.honoured {
-            Honoured::Later(why) => (why, true),
-            Honoured::Unsupported(why) => (why, false),
+        let (why, lack) = match item.honoured {
+            Honoured::Later(why) => (why, Lack::Later),
+            Honoured::Unsupported(why) => (why, Lack::Never),
+            Honoured::Partly(why) => (why, Lack::InPart),
             Honoured::Yes | Honoured::BuildOnly | Honoured::OtherCommand => continue,
         };
         // A directory of keys is one thing; word lists are looked into below.
@@ -51,7 +66,7 @@ pub fn not_yet_honoured(guest: &Guest) -> Vec<NotYet> {
         if !by_words(item.path) && !is_reported(item.path) && !is_off(guest, item.path) {
             let name = name_of(guest, place);
             missing
-                .insert((place.to_owned(), 0, name.clone()), not_yet(name, place.to_owned(), 0, why, later));
+                .insert((place.to_owned(), 0, name.clone()), not_yet(name, place.to_owned(), 0, why, lack));
         }
     }
     let why = table::find(table::Base::Guest, Path::new(CCAPS.file)).map(|item| item.honoured);
@@ -73,7 +88,7 @@ pub fn not_yet_honoured(guest: &Guest) -> Vec<NotYet> {
 /// All of it in one line, by mechanism, for the warning at start. `None`: everything is done.
 pub fn not_yet_line(guest: &Guest) -> Option<String> {
     let mut by_why: Vec<(&str, Vec<String>)> = Vec::new();
-    for missing in not_yet_honoured(guest).into_iter().filter(|missing| missing.later) {
+    for missing in not_yet_honoured(guest).into_iter().filter(|missing| missing.lack == Lack::Later) {
         // interfaces/0 and interfaces/1 are both "interfaces".
         let item = missing.item.split('/').next().unwrap_or_default().to_owned();
         match by_why.iter_mut().find(|(why, _)| *why == missing.why) {
@@ -90,8 +105,8 @@ pub fn not_yet_line(guest: &Guest) -> Option<String> {
     Some(format!("not yet honoured: {}", parts.join("; ")))
 }
 
-fn not_yet(item: String, file: PathBuf, line: u32, why: &'static str, later: bool) -> NotYet {
-    NotYet { item, place: Sourced::new((), file, line), why, later }
+fn not_yet(item: String, file: PathBuf, line: u32, why: &'static str, lack: Lack) -> NotYet {
+    NotYet { item, place: Sourced::new((), file, line), why, lack }
 }
 
 /// The path as an administrator names it.
@@ -129,7 +144,7 @@ fn add_words(
                 let item = format!("{}: {}", table.file, entry.name);
                 missing.insert(
                     (line.file.clone(), line.line, item.clone()),
-                    not_yet(item, line.file.clone(), line.line, why, true),
+                    not_yet(item, line.file.clone(), line.line, why, Lack::Later),
                 );
             }
         }
@@ -141,14 +156,20 @@ fn single_values(guest: &Guest) -> Vec<NotYet> {
     let mut missing = Vec::new();
     if let Some(Sourced { value: Space::Of(other), file, line }) = &guest.spaces.pid {
         let item = format!("spaces/pid: {}", other.display());
-        missing.push(not_yet(item, file.clone(), *line, "the process namespace of another guest", true));
+        missing.push(not_yet(
+            item,
+            file.clone(),
+            *line,
+            "the process namespace of another guest",
+            Lack::Later,
+        ));
     }
     if let Some(machine) = &guest.uts.machine
         && !machine.value.to_str().is_some_and(machine_is_32bit_x86)
     {
         let why = "a stock kernel can show only the host's machine or a 32-bit x86 one";
         let item = format!("uts/machine: {}", machine.value.display());
-        missing.push(not_yet(item, machine.file.clone(), machine.line, why, false));
+        missing.push(not_yet(item, machine.file.clone(), machine.line, why, Lack::Never));
     }
     missing
 }

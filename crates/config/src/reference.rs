@@ -93,6 +93,9 @@ fn entry(page: &mut String, item: &Item) {
     line.push('.');
     match item.honoured {
         Honoured::Yes | Honoured::BuildOnly | Honoured::OtherCommand => {}
+        Honoured::Partly(why) => {
+            write!(line, " *Honoured in part: {why}.*").expect("writing to a string does not fail");
+        }
         Honoured::Later(why) => {
             write!(line, " *Not yet honoured: {why}.*").expect("writing to a string does not fail");
         }

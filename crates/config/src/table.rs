@@ -65,6 +65,8 @@ pub enum Honoured {
     Yes,
     /// Read and validated; the mechanism named here is missing.
     Later(&'static str),
+    /// It does something less than the words say; what.
+    Partly(&'static str),
     /// `vserver … build` reads it.
     BuildOnly,
     /// Never will; why.
@@ -183,10 +185,6 @@ fn expand(pattern: &str) -> Vec<String> {
 /// Words of the list files that this version does not act on yet: item, word, mechanism. A word that no row names
 /// is honoured, is the way things are anyway, or never had an effect.
 pub const WORDS_NOT_YET: &[(&str, &str, &str)] = &[
-    ("cflags", "nproc", LIMITS),
-    ("cflags", "sched_hard", LIMITS),
-    ("cflags", "sched_prio", LIMITS),
-    ("cflags", "fork_rss", LIMITS),
     ("cflags", "virt_time", CLOCK),
     ("cflags", "reboot_kill", HELPER),
     ("cflags", "prolific", BROKER),
@@ -197,16 +195,19 @@ pub const WORDS_NOT_YET: &[(&str, &str, &str)] = &[
     ("ncapabilities", "tun_create", BROKER),
 ];
 
-const LIMITS: &str = "limits of a whole guest";
 const CLOCK: &str = "a wall clock of the guest's own, which stock kernels do not have";
 const BROKER: &str = "brokered privileges";
 const HELPER: &str = "helper events other than reboot and halt";
+const BUCKET: Honoured = Partly(
+    "fill-rate and interval become a quota with sched_hard, a weight with sched_prio or idle-time; tokens-max is the burst, \
+     priority-bias a weight; what is set for single processors is summed up",
+);
 const DISK: &str = "disk limits";
 const DEVICES: &str = "device maps";
 const OLD_KERNELS: &str = "only kernels before 2.6 had it";
 const DEFAULTS_ONLY: &str = "it is read from .defaults/cgroup only";
 
-use Honoured::{BuildOnly, Later, OtherCommand, Unsupported, Yes};
+use Honoured::{BuildOnly, Later, OtherCommand, Partly, Unsupported, Yes};
 use Since::{Ours, Pld};
 use Type::{Array, Bool, Data, Dir, Link, List, Prog, Scalar};
 
@@ -289,7 +290,7 @@ pub static ITEMS: &[Item] = &[
     cfg("disabled", Bool, "absent", Yes, "disabled", "mass operations and the boot service leave this guest out"),
     cfg("nocgroup", Bool, "absent", Yes, "cgroup", "leave .defaults/cgroup out of account"),
     cfg("nonetns", Bool, "absent", Yes, "netns", "leave the netns directories out of account"),
-    cfg("schedule", Data, "absent", Later(LIMITS), "sched", "an obsolete form of sched/: six numbers, one a line"),
+    cfg("schedule", Data, "absent", Yes, "sched", "an obsolete form of sched/: six numbers, one a line"),
     cfg("hostname", Scalar, "absent", Unsupported("uts/nodename took its place"), "", "an obsolete form of uts/nodename"),
     cfg("domainname", Scalar, "absent", Unsupported("uts/domainname took its place"), "", "an obsolete form of uts/domainname"),
     cfg("legacy", Bool, "absent", Unsupported("the format of before 2003 is not supported"), "", "the guest is configured in one file beside this directory"),
@@ -346,23 +347,29 @@ pub static ITEMS: &[Item] = &[
     cfg("cgroup", Dir, ".defaults/cgroup", Yes, "cgroup", "settings of the guest's control group; takes the place of .defaults/cgroup"),
     cfg("cgroup/name", Scalar, "the guest's name", Yes, "cgroup", "the group's name"),
     cfg("cgroup/{mnt,subsys,inherit,base,per-ss}", Data, "absent", Unsupported(DEFAULTS_ONLY), "", "site-wide settings; never written to a group"),
-    cfg("cgroup/*", Data, "none", Later(LIMITS), "cgroup", "written to the group's file of this name; names of both versions of control groups are understood"),
-    cfg("cpuset/name", Scalar, "none: cpuset/ is not used", Later(LIMITS), "cpuset", "the set's name"),
-    cfg("cpuset/cpus", Data, "all", Later(LIMITS), "cpuset", "the processors"),
-    cfg("cpuset/mems", Data, "all", Later(LIMITS), "cpuset", "the memory nodes"),
-    cfg("cpuset/{cpu_exclusive,cpus_exclusive}", Data, "0", Later(LIMITS), "cpuset", "nobody else uses these processors"),
-    cfg("cpuset/{mem_exclusive,mems_exclusive}", Data, "0", Later(LIMITS), "cpuset", "nobody else uses these memory nodes"),
-    cfg("cpuset/virtualized", Data, "0", Later(LIMITS), "cpuset", "the guest sees only its processors"),
-    cfg("cpuset/nocreate", Bool, "absent", Later(LIMITS), "cpuset", "the set exists: only join it"),
+    cfg("cgroup/*", Data, "none", Yes, "cgroup", "written to the group's file of this name; names of both versions of control groups are understood"),
+    cfg("cpuset/name", Scalar, "none: cpuset/ is not used", Yes, "cpuset", "the set's name; the settings are those of the guest's own group"),
+    cfg("cpuset/cpus", Data, "all", Yes, "cpuset", "the processors"),
+    cfg("cpuset/mems", Data, "all", Yes, "cpuset", "the memory nodes"),
+    cfg("cpuset/{cpu_exclusive,cpus_exclusive}", Data, "0", Yes, "cpuset", "nobody else uses these processors"),
+    cfg("cpuset/{mem_exclusive,mems_exclusive}", Data, "0", Yes, "cpuset", "nobody else uses these memory nodes"),
+    cfg("cpuset/virtualized", Data, "0", Partly("the flag virt_cpu does it"), "cpuset", "the guest sees only its processors"),
+    cfg("cpuset/nocreate", Bool, "absent", Unsupported("a guest is always in groups of its own"), "cpuset", "the set exists: only join it"),
 
     // Limits.
     cfg("ulimits/{core,cpu,data,fsize,locks,memlock,nofile,nproc,rss,stack}{,.hard,.soft}", Scalar, "hard limit raised to none", Yes, "ulimits", "the limit of each process; the plain name sets both, .hard and .soft one of them; bytes, seconds or a count"),
-    cfg("rlimits/{cpu,fsize,data,stack,core,rss,nproc,nofile,memlock,as,locks,msgqueue,nsock,openfd,anon,shmem,semary,nsems,dentry}{,.min,.soft,.hard}", Scalar, "none", Later(LIMITS), "rlimits", "the limit of the whole guest; the plain name sets all three; rss, memlock, as, anon and shmem in pages"),
-    cfg("sched/{fill-rate,interval,tokens,tokens-min,tokens-max,priority-bias,prio-bias,fill-rate2,interval2,cpu-id,bucket-id}", Scalar, "none", Later(LIMITS), "sched", "the share of processor time: fill-rate tokens every interval ticks, and how priority shifts"),
-    cfg("sched/idle-time", Bool, "absent", Later(LIMITS), "sched", "let the guest use time that nobody wants"),
-    cfg("sched/*", Dir, "none", Later(LIMITS), "sched", "the same for one processor"),
-    cfg("sched/*/{fill-rate,interval,tokens,tokens-min,tokens-max,priority-bias,prio-bias,fill-rate2,interval2,cpu-id,bucket-id}", Scalar, "none", Later(LIMITS), "sched", "as sched/, for the processor that cpu-id names"),
-    cfg("sched/*/idle-time", Bool, "absent", Later(LIMITS), "sched", "as sched/idle-time, for one processor"),
+    cfg("rlimits/{rss,nproc,semary,nsems}{,.min,.soft,.hard}", Scalar, "none", Yes, "rlimits", "the limit of the whole guest; the plain name sets all three; rss in pages of memory, nproc in tasks, semary in sets of semaphores, nsems in semaphores"),
+    cfg("rlimits/{as,anon}{,.min,.soft,.hard}", Scalar, "none", Partly("the kernel counts all memory of a guest together: the least of rss, as and anon limits it"), "rlimits", "the limit of the whole guest, in pages"),
+    cfg("rlimits/{shmem}{,.min,.soft,.hard}", Scalar, "none", Partly("limits System V shared memory; files in memory count as memory"), "rlimits", "the limit of the whole guest, in pages"),
+    cfg("rlimits/{nofile,openfd,memlock}{,.min,.soft,.hard}", Scalar, "none", Partly("limits each process: the kernel does not count it for a group"), "rlimits", "the limit of the whole guest; memlock in pages"),
+    cfg("rlimits/{msgqueue}{,.min,.soft,.hard}", Scalar, "none", Partly("limits each user of the guest: the kernel does not count it for a group"), "rlimits", "the limit of the whole guest, in bytes"),
+    cfg("rlimits/{locks,nsock,dentry}{,.min,.soft,.hard}", Scalar, "none", Unsupported("a stock kernel does not count it for a group"), "rlimits", "the limit of the whole guest"),
+    cfg("rlimits/{cpu,fsize,data,stack,core}{,.min,.soft,.hard}", Scalar, "none", Unsupported("no kernel has it for a whole guest: ulimits/ limits each process"), "rlimits", "the limit of the whole guest"),
+    cfg("sched/{fill-rate,interval,tokens,tokens-min,tokens-max,priority-bias,prio-bias,fill-rate2,interval2,cpu-id,bucket-id}", Scalar, "none", BUCKET, "sched", "the share of processor time: fill-rate tokens every interval ticks, and how priority shifts"),
+    cfg("sched/idle-time", Bool, "absent", Yes, "sched", "let the guest use time that nobody wants"),
+    cfg("sched/*", Dir, "none", BUCKET, "sched", "the same for one processor"),
+    cfg("sched/*/{fill-rate,interval,tokens,tokens-min,tokens-max,priority-bias,prio-bias,fill-rate2,interval2,cpu-id,bucket-id}", Scalar, "none", BUCKET, "sched", "as sched/, for the processor that cpu-id names"),
+    cfg("sched/*/idle-time", Bool, "absent", Yes, "sched", "as sched/idle-time, for one processor"),
     cfg("ionice/class", Scalar, "best effort when a priority is set", Yes, "ionice", "the class of disk access: 0 none, 1 real time, 2 best effort, 3 idle"),
     cfg("ionice/priority", Scalar, "4", Yes, "ionice", "the priority in the class, 0 (first) to 7"),
     cfg("dlimits/*", Dir, "none", Later(DISK), "dlimits", "one disk limit"),
@@ -482,10 +489,10 @@ pub static ITEMS: &[Item] = &[
     def("files/{hosts,nsswitch.conf,krb5.conf,krb.conf,krb.realms,ldap.conf,localtime,resolv.conf}", Data, "none", BuildOnly, "", "copied to /etc of new guests"),
     def("cgroup", Dir, "none", Yes, "cgroup", "settings of guests without a cgroup directory"),
     def("cgroup/name", Scalar, "the guest's name", Yes, "cgroup", "one group for all guests without a cgroup directory"),
-    def("cgroup/{mnt,base}", Scalar, "found out", Later(LIMITS), "cgroup", "where control groups are mounted; a group above the guests'"),
-    def("cgroup/{subsys,inherit}", List, "found out", Later(LIMITS), "cgroup", "which controllers are used; which settings a new group copies"),
-    def("cgroup/per-ss", Bool, "found out", Later(LIMITS), "cgroup", "each controller has its own mount"),
-    def("cgroup/*", Data, "none", Later(LIMITS), "cgroup", "written to the file of this name of each guest's group"),
+    def("cgroup/{mnt,base}", Scalar, "found out", Yes, "cgroup", "where control groups are mounted: told if they are not; a group above the guests'"),
+    def("cgroup/{subsys,inherit}", List, "found out", Yes, "cgroup", "which controllers may be set; which settings a new group copies"),
+    def("cgroup/per-ss", Bool, "found out", Yes, "cgroup", "each controller has its own mount"),
+    def("cgroup/*", Data, "none", Yes, "cgroup", "written to the file of this name of each guest's group"),
     def("netns", Dir, "none", Yes, "netns", "as netns of a guest, for those without"),
     def("netns/name", Scalar, "the guest's name", Yes, "netns", "the namespace's name"),
     def("netns/shared", Bool, "absent", Yes, "netns", "the namespace exists"),

@@ -96,6 +96,7 @@ fn what_is_not_yet_honoured_is_a_note_with_its_place() {
     put(&layout, "a/nflags", "~hide_netif\nsingle_ip,sc_helper\n");
     put(&layout, "a/spaces/net", "0\n");
     put(&layout, "a/cgroup/memory.max", "1G\n");
+    put(&layout, "a/rlimits/nofile.hard", "1000\n");
     put(&layout, "a/uts/machine", "sparc\n");
     put(&layout, "a/apps/pkgmgmt/internal", "");
     let guest = read(&layout, &layout.confdir.join("a")).guest;
@@ -104,17 +105,17 @@ fn what_is_not_yet_honoured_is_a_note_with_its_place() {
     assert_eq!(
         missing,
         [
-            ("cflags: sched_hard".to_owned(), 2),
-            ("cgroup/memory.max".to_owned(), 0),
             ("nflags: sc_helper".to_owned(), 2),
+            ("rlimits/nofile.hard".to_owned(), 0),
             ("uts/machine: sparc".to_owned(), 1),
         ]
     );
     assert_eq!(
         not_yet_line(&guest).unwrap(),
-        "not yet honoured: limits of a whole guest (cflags: sched_hard, cgroup); helper events other than reboot and halt (nflags: sc_helper)"
+        "not yet honoured: helper events other than reboot and halt (nflags: sc_helper)"
     );
     let findings = check(&layout, &name("a"));
     assert!(findings.iter().all(|finding| finding.severity == Severity::Note), "{findings:#?}");
-    assert_eq!(findings.len(), 4);
+    assert_eq!(findings.len(), 3);
+    assert!(findings.iter().any(|finding| finding.message.contains("honoured in part: limits each process")));
 }

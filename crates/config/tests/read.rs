@@ -433,7 +433,7 @@ fn obsolete_items_warn() {
 #[test]
 fn items_without_effect_are_carried() {
     let site = Site::new();
-    site.put("rlimits/rss", "1000\n");
+    site.put("rlimits/locks", "1000\n");
     site.put("nice", "1\n");
     let guest = site.guest();
     let items: Vec<_> = guest.carried.iter().map(|carried| carried.item.split('/').next().unwrap()).collect();

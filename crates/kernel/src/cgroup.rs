@@ -577,6 +577,14 @@ impl Group {
         result
     }
 
+    /// Removes the group itself where nobody is in it and nothing below it.
+    pub fn remove_unused(&self) {
+        for hierarchy in self.hierarchies.iter() {
+            // In use by others, or gone: both are as they should be.
+            rustix::fs::unlinkat(&hierarchy.root, &self.name, AtFlags::REMOVEDIR).ok();
+        }
+    }
+
     fn remove_in(&self, hierarchy: &Hierarchy) -> Result<()> {
         let shown = hierarchy.show(&self.name);
         let Some(name) = self.name.file_name() else {

@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod command;
 pub mod hide;
+pub mod limits;
 pub mod machine;
 pub mod mounts;
 pub mod netcontext;

@@ -140,7 +140,7 @@ pub fn rights(guest: &Guest, mode: &Mode, systemd: bool, ground: &Ground) -> Rig
         hide_devices: hide::brokered(guest),
         shadow: hide::in_shadow(guest),
         scope_sockets: hide::shares_the_network(guest) && !hide::in_shadow(guest) && ground.scopes_sockets,
-        limits: limits(guest),
+        limits: limits(guest, ground.page_size),
         personality: personality_of(guest),
         nice: guest.nice.as_ref().map(|nice| nice.value),
         ionice: guest.ionice.as_ref().map(|ionice| (ionice.value.class, ionice.value.priority)),
@@ -169,8 +169,8 @@ const PER_LINUX32: u64 = 8;
 
 /// Limits of the first process: configured ones, and the hard limit of all others raised as far as the host allows
 /// (seed: init scripts call `ulimit -u unlimited`).
-fn limits(guest: &Guest) -> Vec<ResourceLimit> {
-    UlimitResource::ALL
+fn limits(guest: &Guest, page_size: u64) -> Vec<ResourceLimit> {
+    let mut limits: Vec<ResourceLimit> = UlimitResource::ALL
         .iter()
         .map(|&resource| {
             let configured = guest.ulimits.get(&resource);
@@ -188,7 +188,17 @@ fn limits(guest: &Guest) -> Vec<ResourceLimit> {
                 may_fail: configured.is_none(),
             }
         })
-        .collect()
+        .collect();
+    for more in crate::limits::of_each_process(guest, page_size) {
+        match limits.iter_mut().find(|known| known.resource == more.resource) {
+            Some(known) => {
+                known.hard = known.hard.min(more.hard);
+                known.soft = known.soft.map(|soft| soft.min(known.hard));
+            }
+            None => limits.push(more),
+        }
+    }
+    limits
 }
 
 /// The nodes every guest has, as its `/dev` needs them: name, major, minor, mode.

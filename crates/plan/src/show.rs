@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use vserver_model::Mode;
 
+use crate::limits::translate::Write;
 use crate::step::{First, Inside, Plan, Rights, Step, StopRequest};
 
 /// A plan as `--dry-run --json` prints it.
@@ -45,6 +46,10 @@ impl From<&Plan> for Shown {
                 text: step.to_string(),
                 inside: match step {
                     Step::First(first) => in_words(first),
+                    Step::Group(group) => {
+                        let shared = group.shared.iter().flat_map(|shared| &shared.limits);
+                        shared.chain(&group.limits).map(ToString::to_string).collect()
+                    }
                     _ => Vec::new(),
                 },
             })
@@ -155,7 +160,7 @@ impl fmt::Display for Step {
             Self::Clean(style) => write!(f, "remove what the last run left behind (style {style})"),
             Self::RunlevelRecord(level) => write!(f, "tell the guest's utmp runlevel {}", char::from(*level)),
             Self::HostCommand { item, argv } => write!(f, "run {item} on the host: {}", command_line(argv)),
-            Self::Group { path, .. } => write!(f, "make the control group {path} in every hierarchy"),
+            Self::Group(group) => write!(f, "make the control group {} in every hierarchy", group.path),
             Self::UnixNames { .. } => {
                 write!(f, "keep the guest's group from abstract unix sockets of others")
             }
@@ -189,6 +194,12 @@ impl fmt::Display for Step {
             Self::Record => write!(f, "write the record, the run file and the reverse link"),
             Self::AwaitCommand => write!(f, "show the command's output until it has ended"),
         }
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "set {} to {} ({}:{})", self.file, self.value, self.place.file.display(), self.place.line)
     }
 }
 

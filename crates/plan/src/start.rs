@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use vserver_config::guest::{Flavour, Guest, Space};
-use vserver_model::{Mode, Xid};
+use vserver_model::{Mode, Sourced, Xid};
 
 use crate::ask::StartAsk;
 use crate::command::{self, NoCommand, StartCommand};
 use crate::hide;
+use crate::limits::{self, translate::Controllers};
 use crate::machine::Share;
 use crate::mounts::{self, Mounts};
 use crate::network::{self, Network, Stack};
 use crate::rights::{self, SharesNetwork};
-use crate::step::{First, Inside, Plan, Program, Step, Warning};
+use crate::step::{First, Group, Inside, Plan, Program, SharedGroup, Step, Warning};
 use crate::tree::Tree;
 use crate::visible::{self, ProcEntry};
 
@@ -38,6 +39,12 @@ pub struct Ground {
     pub guards_names: bool,
     /// Name of the control group above all guests.
     pub group_top: String,
+    /// The controllers of control groups that this host has, each in its version.
+    pub controllers: Controllers,
+    /// Where hierarchies of control groups are mounted, if the configuration asks for a place.
+    pub group_mounts: Vec<PathBuf>,
+    /// Bytes in a page.
+    pub page_size: u64,
     /// One line about what the configuration asks for and this version cannot do yet.
     pub not_yet: Option<String>,
 }
@@ -91,6 +98,16 @@ pub enum Refusal {
         /// The file.
         place: PathBuf,
     },
+    /// A limit that this host cannot have.
+    #[error("{text}")]
+    Limit {
+        /// What is wrong.
+        text: String,
+        /// A way out.
+        hint: Option<String>,
+        /// The file and line.
+        place: Sourced<()>,
+    },
     /// Nothing to run.
     #[error("{source}")]
     Command {
@@ -122,6 +139,7 @@ impl Refusal {
                 "use a kernel with CONFIG_SECCOMP_FILTER, or show them: echo '~hide_netif' >> {}",
                 place.display()
             )),
+            Self::Limit { hint, .. } => hint.clone(),
             Self::Joins { .. } => {
                 Some("remove the file, or leave it empty for a namespace of the guest's own".into())
             }
@@ -140,7 +158,16 @@ impl Refusal {
             | Self::RangeTaken { place, .. }
             | Self::CannotHide { place }
             | Self::Joins { place, .. } => Some(place),
+            Self::Limit { place, .. } => Some(&place.file),
             Self::Command { place, .. } => place.as_ref(),
+        }
+    }
+
+    /// The line in that file.
+    pub fn line(&self) -> u32 {
+        match self {
+            Self::Limit { place, .. } => place.line,
+            _ => 1,
         }
     }
 }
@@ -176,8 +203,7 @@ pub fn start(guest: &Guest, tree: &Tree, ground: &Ground, ask: &StartAsk) -> Res
     if let (Some(argv), None) = (&guest.init.cmd_prepare, &ask.rescue) {
         steps.push(Step::HostCommand { item: "cmd.prepare", argv: argv.value.clone() });
     }
-    steps
-        .push(Step::Group { path: group(guest, ground), delegate: first_id(&mode).or(systemd.then_some(0)) });
+    steps.push(Step::Group(Box::new(group(guest, &mode, systemd, ground)?)));
     steps.push(Step::Devices(rights::devices(&tree.dev)));
     if shares_names(guest) && ground.guards_names {
         steps.push(Step::UnixNames { otherwise_scoped: ground.scopes_sockets });
@@ -256,20 +282,41 @@ fn range(mode: &Mode) -> Option<(u32, u32)> {
     }
 }
 
-/// The guest's control group: `TOP/NAME`, or what `cgroup/name` and `cgroup/base` say.
-pub fn group(guest: &Guest, ground: &Ground) -> String {
-    let name = guest
-        .cgroup
-        .name
-        .as_ref()
-        .map_or_else(|| guest.name.as_os_str().to_owned(), |name| name.value.clone());
-    let name = name.to_string_lossy().replace('/', "-");
-    match &guest.cgroup.base {
-        Some(base) => {
-            format!("{}/{}/{name}", ground.group_top, base.value.to_string_lossy().trim_matches('/'))
-        }
-        None => format!("{}/{name}", ground.group_top),
-    }
+/// Where a guest's control groups are, below each hierarchy's root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPath {
+    /// Its own.
+    pub own: String,
+    /// The one above it that it shares with others.
+    pub shared: Option<String>,
+}
+
+/// The guest's control group: `TOP/NAME`, or what `cgroup/name` and `cgroup/base` say. A name that is not the guest's own
+/// may be that of several guests: each has a group of its own in the one of that name, so that one can be killed and
+/// removed without the others.
+pub fn group_path(guest: &Guest, top: &str) -> GroupPath {
+    let named = guest.cgroup.name.as_ref().map(|name| &name.value);
+    let named = named.filter(|name| **name != guest.name.as_os_str());
+    let base = guest.cgroup.base.as_ref().map(|base| base.value.to_string_lossy());
+    let above = match &base {
+        Some(base) => format!("{top}/{}", base.trim_matches('/')),
+        None => top.to_owned(),
+    };
+    let shared = named.map(|name| format!("{above}/{}", name.to_string_lossy()));
+    let own = format!("{}/{}", shared.as_ref().unwrap_or(&above), guest.name.display());
+    GroupPath { own, shared }
+}
+
+fn group(guest: &Guest, mode: &Mode, systemd: bool, ground: &Ground) -> Result<Group, Refusal> {
+    let GroupPath { own, shared } = group_path(guest, &ground.group_top);
+    let wanted = limits::writes(guest, ground, shared.is_some())?;
+    Ok(Group {
+        path: own,
+        delegate: first_id(mode).or(systemd.then_some(0)),
+        inherit: guest.cgroup.inherit.clone(),
+        limits: wanted.own,
+        shared: shared.map(|path| SharedGroup { path, limits: wanted.shared }),
+    })
 }
 
 fn host_view(guest: &Guest, tree: &Tree, ground: &Ground) -> Step {
@@ -336,6 +383,7 @@ fn inside(guest: &Guest, mode: &Mode, mounts: &Mounts, ground: &Ground) -> Vec<I
     steps.push(Inside::AttachRoot);
     steps.push(Inside::AttachDev);
     steps.extend(mounts.own.iter().cloned());
+    steps.extend(limits::kernel_settings(guest));
     steps.extend(guest.sysctl.iter().map(|setting| {
         let place = setting.setting.clone();
         Inside::Setting(place.map(|_| setting.clone()))
@@ -404,5 +452,6 @@ fn warnings(guest: &Guest, mode: &Mode, ground: &Ground, mounts: &Mounts, networ
         });
     }
     warnings.extend(rights::capability_warnings(guest, mode, shares));
+    warnings.extend(limits::warnings(guest, ground));
     warnings
 }

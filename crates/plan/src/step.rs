@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vserver_config::guest::{Flavour, FstabEntry, Sysctl};
 use vserver_model::{CapSet, GuestName, InitStyle, KillStep, Mode, Nid, Sourced, Xid};
 
+use crate::limits::translate::Write;
 use crate::machine::Share;
 use crate::netcontext::NetContext;
 use crate::network::{Furnishing, HostAddress, Stack};
@@ -86,12 +87,7 @@ pub enum Step {
         argv: Vec<OsString>,
     },
     /// The guest's control groups, in every hierarchy of the host.
-    Group {
-        /// Path below the hierarchy's root: limits stand here, the guest's processes in `guest` below.
-        path: String,
-        /// Delegate the inner group to this id (a shifted guest's root).
-        delegate: Option<u32>,
-    },
+    Group(Box<Group>),
     /// Which device nodes work in the guest.
     Devices(Vec<AllowedDevice>),
     /// Keep all processes of the guest's group from abstract unix sockets of others.
@@ -130,6 +126,30 @@ pub enum Step {
     Record,
     /// Style sysv: wait until the command has ended, showing its output.
     AwaitCommand,
+}
+
+/// The control groups of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Path below the hierarchy's root: limits stand here, the guest's processes in `guest` below.
+    pub path: String,
+    /// Delegate the inner group to this id (a shifted guest's root).
+    pub delegate: Option<u32>,
+    /// Files that a new group copies from the one above.
+    pub inherit: Vec<Sourced<String>>,
+    /// In order.
+    pub limits: Vec<Write>,
+    /// The group above it that several guests share (`cgroup/name`).
+    pub shared: Option<SharedGroup>,
+}
+
+/// A control group that several guests share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedGroup {
+    /// Path below the hierarchy's root.
+    pub path: String,
+    /// What the guest that makes it writes there, in order.
+    pub limits: Vec<Write>,
 }
 
 /// `/dev/pts` of a guest.

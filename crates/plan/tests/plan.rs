@@ -12,7 +12,7 @@ use vserver_config::guest::Guest;
 use vserver_config::table::{Base, ITEMS};
 use vserver_model::{CapSet, Layout, Mode};
 use vserver_plan::show::Shown;
-use vserver_plan::step::{AllowedDevice, First, Inside, StopRequest};
+use vserver_plan::step::{AllowedDevice, First, Group, Inside, StopRequest};
 use vserver_plan::tree::{DevEntry, DevKind};
 use vserver_plan::visible::ProcEntry;
 use vserver_plan::{Ground, Plan, Refusal, Rescue, StartAsk, Step, Tree, start};
@@ -119,7 +119,14 @@ fn a_sysv_guest_runs_its_rc_script_below_the_stub() {
             plan.steps.contains(&Step::AwaitCommand) && plan.steps.contains(&Step::Root { idmap: range })
         );
         let delegate = range.map(|(id, _)| id);
-        assert!(plan.steps.contains(&Step::Group { path: "vservers/web1".into(), delegate }));
+        let group = Group {
+            path: "vservers/web1".into(),
+            delegate,
+            inherit: Vec::new(),
+            limits: Vec::new(),
+            shared: None,
+        };
+        assert!(plan.steps.contains(&Step::Group(Box::new(group))));
         // What has no user namespace has the filter, and the other way round.
         assert_eq!(first(&plan).rights.deny_system_calls, !shifted);
         assert_eq!(first(&plan).rights.capabilities, CapSet::SECURE);

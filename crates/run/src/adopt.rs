@@ -27,6 +27,7 @@ use vserver_kernel::sys::{self, CloneArgs, Forked};
 use vserver_kernel::{Fault, proc};
 use vserver_model::{CapSet, GuestName, Layout, Mode};
 use vserver_plan::StartAsk;
+use vserver_plan::start::GroupPath;
 
 use crate::events::Kind;
 use crate::failure::{Doing, Failure};
@@ -54,7 +55,7 @@ pub fn running(layout: &Layout, name: &GuestName, dir: &Path, say: &mut dyn FnMu
             Some(with_guard(layout, record, say))
         }
         // The usual case of a guest that is stopped must stay cheap: no lock before there is a reason.
-        _ if is_populated(layout, name) => {
+        _ if is_populated(layout, name, dir) => {
             // A start that is about to write the record has it, or a part of a command that was killed, for a moment.
             let _lock = Lock::take_within(&layout.startup_lock_of(name), MOMENT)?;
             if let State::Running(record) = record::state(layout, name) {
@@ -95,13 +96,19 @@ pub fn with_guard(layout: &Layout, record: Record, say: &mut dyn FnMut(&str)) ->
     }
 }
 
-fn group_path(layout: &Layout, name: &GuestName) -> String {
-    format!("{}/{}", layout.cgroup_top, name.display())
+/// The configuration is read only where it may name another group than the usual one.
+fn group_path(layout: &Layout, name: &GuestName, dir: &Path) -> GroupPath {
+    let site = layout.defaults.join("cgroup");
+    let named = [dir.join("cgroup/name"), site.join("name"), site.join("base")];
+    if named.iter().any(|file| file.exists()) {
+        return vserver_plan::start::group_path(&vserver_config::read(layout, dir).guest, &layout.cgroup_top);
+    }
+    GroupPath { own: format!("{}/{}", layout.cgroup_top, name.display()), shared: None }
 }
 
-fn is_populated(layout: &Layout, name: &GuestName) -> bool {
+fn is_populated(layout: &Layout, name: &GuestName, dir: &Path) -> bool {
     let looked = site::hierarchies().and_then(|all| {
-        let group = all.group(group_path(layout, name));
+        let group = all.group(group_path(layout, name, dir).own);
         Ok(group.exists() && group.populated()?)
     });
     looked.unwrap_or(false)
@@ -114,7 +121,7 @@ fn is_populated(layout: &Layout, name: &GuestName) -> bool {
 /// # Errors
 /// There is one, but its configuration cannot be read or planned, or `/run` not be written.
 pub fn unrecorded(layout: &Layout, name: &GuestName, dir: &Path) -> Result<Option<Record>, Failure> {
-    let path = group_path(layout, name);
+    let GroupPath { own: path, shared } = group_path(layout, name, dir);
     let what = || format!("look into the control group {path}");
     let group = site::hierarchies().doing(what)?.group(&path);
     if !group.exists() {
@@ -129,6 +136,7 @@ pub fn unrecorded(layout: &Layout, name: &GuestName, dir: &Path) -> Result<Optio
         let guard = guard_of(init).unwrap_or(ProcessId { pid: 0, start_ticks: 0 });
         let mut record = made.record(layout, init, guard)?;
         path.clone_into(&mut record.group);
+        shared.clone_into(&mut record.shared_group);
         believe_the_kernel(&mut record)?;
         record::remove_odd(layout, name)?;
         record.write(layout)?;

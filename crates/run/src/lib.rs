@@ -34,6 +34,7 @@ pub mod fstab;
 pub mod helper;
 pub mod hostview;
 pub mod inside;
+pub mod limits;
 pub mod lock;
 pub mod logs;
 pub mod look;

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use vserver_config::guest::Guest;
 use vserver_host::{EntryKind, Host};
 use vserver_kernel::beneath::{FileKind, Root};
+use vserver_kernel::cgroup::Hierarchy;
 use vserver_kernel::mount::{self, Attributes, Recursion};
 use vserver_kernel::{bpf, idmap, ns, seccomp};
 use vserver_model::{Layout, Mode};
+use vserver_plan::limits::translate::{Controllers, Version};
 use vserver_plan::tree::{DevEntry, DevKind};
 use vserver_plan::visible::ProcEntry;
 use vserver_plan::{Ground, Tree, rights};
 
 use crate::failure::{Doing, Failure};
+use crate::site;
 
 /// Opens the guest's root directory.
 ///
@@ -163,8 +166,28 @@ pub fn ground(layout: &Layout, host: &Host, guest: &Guest) -> Ground {
         scopes_sockets: host.landlock_abi.is_some_and(|abi| abi >= SCOPES),
         guards_names: bpf::unix::is_active() && bpf::unix::may_load(),
         group_top: layout.cgroup_top.clone(),
+        controllers: controllers(),
+        group_mounts: if guest.cgroup.mnt.is_some() { group_mounts() } else { Vec::new() },
+        page_size: host.page_size,
         not_yet: vserver_config::not_yet_line(guest),
     }
+}
+
+/// Every place where control groups are mounted, also a second time.
+fn group_mounts() -> Vec<PathBuf> {
+    let table = mount::table().unwrap_or_default();
+    let groups = table.into_iter().filter(|entry| ["cgroup", "cgroup2"].contains(&entry.fstype.as_str()));
+    groups.map(|entry| entry.mount_point).collect()
+}
+
+/// The controllers of the control groups that will be used.
+fn controllers() -> Controllers {
+    let Ok(hierarchies) = site::hierarchies() else { return Controllers::default() };
+    let of = |one: &Hierarchy| {
+        let version = if one.is_v2() { Version::V2 } else { Version::V1 };
+        one.controllers().iter().map(|name| (name.clone(), version)).collect::<Vec<_>>()
+    };
+    Controllers(hierarchies.iter().flat_map(of).collect())
 }
 
 /// The first version of Landlock's interface that can scope abstract unix sockets.

@@ -61,6 +61,9 @@ pub struct Record {
     pub network: Option<NetContext>,
     /// Path of its control groups below each hierarchy's root.
     pub group: String,
+    /// The one above it that the guest shares with others, removed when nobody uses it.
+    #[serde(default)]
+    pub shared_group: Option<String>,
     /// Seconds since 1970.
     pub started: u64,
     /// The boot of the host in which it was started.

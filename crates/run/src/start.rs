@@ -26,11 +26,11 @@ use crate::lock::{Lock, PATIENCE};
 use crate::logs::{self, Writer};
 use crate::record::{self, Record, State};
 use crate::scripts::{self, Moment};
-use crate::site::{self, Groups, Site};
+use crate::site::Site;
 use crate::undo::Undo;
 use crate::{
-    adopt, dev, ended, events, first, fstab, hostview, look, machine, netfiles, network, prepare, stop,
-    virtualtree,
+    adopt, dev, ended, events, first, fstab, hostview, limits, look, machine, netfiles, network, prepare,
+    stop, virtualtree,
 };
 
 /// What became of a start.
@@ -78,7 +78,7 @@ pub fn plan(layout: &Layout, host: &Host, dir: &Path, ask: &StartAsk) -> Result<
 fn refused(refusal: &vserver_plan::Refusal) -> Failure {
     let mut failure = Failure::new(refusal.to_string());
     failure.hint = refusal.hint();
-    failure.place = refusal.place().map(|place| (place.clone(), 1));
+    failure.place = refusal.place().map(|place| (place.clone(), refusal.line()));
     failure
 }
 
@@ -315,7 +315,7 @@ fn perform(
         }
         Step::RunlevelRecord(level) => prepare::runlevel_record(&site.root, *level, record::now()),
         Step::HostCommand { item, argv } => host_command(site, item, argv),
-        Step::Group { path, delegate } => make_group(site, path, *delegate, undo),
+        Step::Group(group) => limits::make_group(site, group, undo, say),
         Step::Devices(rules) => allow_devices(site, rules),
         Step::UnixNames { otherwise_scoped } => {
             if let Err(failure) = guard_unix_names(site) {
@@ -381,33 +381,6 @@ fn host_command(site: &Site<'_>, item: &str, argv: &[std::ffi::OsString]) -> Res
     }
     let failure = Failure::new(format!("cannot {}", what())).because(format!("it ended with {status}"));
     Err(failure.place(site.guest.dir.join("apps/init").join(item), 1))
-}
-
-fn make_group(
-    site: &mut Site<'_>,
-    path: &str,
-    delegate: Option<u32>,
-    undo: &mut Undo,
-) -> Result<(), Failure> {
-    let hierarchies = site::hierarchies().doing(|| "look for control groups".into())?;
-    let outer = hierarchies.group(path);
-    let inner = outer.child("guest");
-    let back = hierarchies.group(path);
-    undo.did(format!("control group {path}"), move || {
-        back.kill()?;
-        back.remove().map_err(Failure::from)
-    });
-    // Those above it are made as well.
-    inner.create().doing(|| format!("make the control group {path}/guest"))?;
-    if let Some(id) = delegate {
-        inner
-            .chown_delegated(id, id)
-            .doing(|| format!("give the control group {path}/guest to the guest"))?;
-    }
-    let open = || format!("open the control group {path}/guest");
-    let (directory, doors) = (inner.v2_dir_fd().doing(open)?, inner.doors().doing(open)?);
-    site.group = Some(Groups { outer, inner, directory, doors });
-    Ok(())
 }
 
 fn allow_devices(site: &Site<'_>, rules: &[AllowedDevice]) -> Result<(), Failure> {
@@ -588,7 +561,7 @@ impl Made<'_> {
         });
         let first = first.ok_or_else(|| Failure::new("the plan makes no process"))?;
         let group = plan.steps.iter().find_map(|step| match step {
-            Step::Group { path, .. } => Some(path.clone()),
+            Step::Group(group) => Some(group),
             _ => None,
         });
         Ok(Record {
@@ -612,7 +585,8 @@ impl Made<'_> {
                 Step::NetworkContext(context) => Some((**context).clone()),
                 _ => None,
             }),
-            group: group.unwrap_or_default(),
+            group: group.map(|group| group.path.clone()).unwrap_or_default(),
+            shared_group: group.and_then(|group| group.shared.as_ref()).map(|shared| shared.path.clone()),
             started: record::now(),
             boot: record::boot_id().to_owned(),
             rights: first.rights.clone(),

@@ -321,7 +321,11 @@ pub fn clean_up(layout: &Layout, record: &Record, hooks: Hooks) -> Result<(), Pr
         if let Some(context) = &record.network {
             network::context::release(layout, &group, context.nid)?;
         }
-        group.remove().doing(|| format!("remove the control group {}", record.group))
+        group.remove().doing(|| format!("remove the control group {}", record.group))?;
+        if let Some(shared) = &record.shared_group {
+            group.hierarchies().group(shared).remove_unused();
+        }
+        Ok(())
     }));
     problems.note(network::take_down(layout, &record.name, network::Part::Namespace));
     problems.note(virtualtree::remove(layout, record.xid));
@@ -394,7 +398,8 @@ fn run_hooks(layout: &Layout, record: &Record, flavour: Flavour) -> Result<(), F
 pub fn remove_leftovers(layout: &Layout, plan: &Plan) -> Result<(), Failure> {
     for step in &plan.steps {
         // Asked first: whose group it is costs a look at every guest's record.
-        if let Step::Group { path, .. } = step
+        if let Step::Group(group) = step
+            && let path = &group.path
             && site::hierarchies().doing(|| "look for control groups".into())?.group(path).exists()
         {
             remove_unrecorded(layout, path)?;

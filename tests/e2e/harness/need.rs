@@ -17,6 +17,8 @@ pub enum Need {
     IdMap,
     /// A mounted cgroup2 hierarchy or v1 hierarchies that can be written.
     Cgroups,
+    /// The controllers of memory, tasks and processors, in either version of control groups.
+    Controllers,
     /// `CAP_SYS_RESOURCE`, without which hard limits cannot be raised.
     SysResource,
     /// The Debian archive, over the network or through an image made before.
@@ -47,6 +49,7 @@ impl Need {
             Self::UserNamespaces => "user-namespaces",
             Self::IdMap => "id-map",
             Self::Cgroups => "cgroups",
+            Self::Controllers => "controllers",
             Self::SysResource => "sys-resource",
             Self::Archive => "archive",
             Self::Network => "network",
@@ -82,6 +85,7 @@ impl Need {
             Self::UserNamespaces => succeeds("unshare", &["--user", "true"]).then_none("user namespaces"),
             Self::IdMap => probe_id_map().then_none("a filesystem with id maps under the target directory"),
             Self::Cgroups => writable_cgroups().then_none("a cgroup hierarchy that can be written"),
+            Self::Controllers => has_controllers().then_none("the controllers memory, pids, cpu and cpuset"),
             Self::SysResource => has_capability(24).then_none("CAP_SYS_RESOURCE"),
             Self::Tracing => {
                 let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
@@ -122,6 +126,13 @@ impl ThenNone for bool {
     fn then_none(self, what: &str) -> Option<String> {
         if self { None } else { Some(what.to_owned()) }
     }
+}
+
+fn has_controllers() -> bool {
+    let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let v1 = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let known: Vec<&str> = v2.split_whitespace().chain(v1.split([':', ',', '\n'])).collect();
+    ["memory", "pids", "cpu", "cpuset"].iter().all(|name| known.contains(name))
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
