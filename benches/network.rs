@@ -179,7 +179,7 @@ impl Stage {
             outside.attach(0).map_err(words)?;
         }
         if side.guests {
-            self.network.release(directory.as_fd()).map_err(words)?;
+            Network::release(directory.as_fd()).map_err(words)?;
         }
         result
     }
