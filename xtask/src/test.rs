@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything.
 
 use crate::shell::{Duties, Outcome, cargo, is_root, run_within};
-use crate::{e2e, gate, prepare};
+use crate::{e2e, gate, prepare, vm};
 
 /// Runs all kinds of tests of `CONTRIBUTING.md`, past failures.
 pub fn run_everything() -> Outcome {
@@ -15,8 +15,10 @@ pub fn run_everything() -> Outcome {
     });
     duties.attempt("end-to-end tests", || e2e::trials(&[]));
     duties.attempt("instruction counts", || gate::instructions(&[]));
-    if !is_root() {
-        duties.note("not root: kernel and end-to-end tests were ignored");
+    if is_root() {
+        duties.attempt("stock kernels, emulated", || vm::trials(&["--brief".to_owned()]));
+    } else {
+        duties.note("not root: kernel and end-to-end tests were ignored, and no other kernel was tried");
     }
     duties.conclude("test")
 }
