@@ -78,15 +78,15 @@ fn by_sysinfo(guest: &Guest) -> (u64, u64) {
     (words[0], words[2])
 }
 
-/// Whether the start said that sysinfo(2) cannot be answered on this kernel.
-fn sysinfo_is_told(started: &Done) -> bool {
+/// Whether sysinfo(2) is answered on this kernel: the start says so where it is not.
+fn sysinfo_is_answered(started: &Done) -> bool {
     !started.err().contains("lets sysinfo(2) tell the host's") && !started.out().contains("lets sysinfo(2)")
 }
 
 fn memory(mode: Mode) {
     let one = guest("one", 105, mode, "virt_mem\n");
     let two = guest("two", 106, mode, "virt_mem\n");
-    let sysinfo = sysinfo_is_told(&one.start());
+    let sysinfo = sysinfo_is_answered(&one.start());
     two.start();
     if !limit(&one, 64 * MIB) {
         return;
@@ -129,7 +129,7 @@ fn memory(mode: Mode) {
 
 fn no_limit(mode: Mode) {
     let guest = guest("test", 105, mode, "virt_mem\n");
-    let sysinfo = sysinfo_is_told(&guest.start());
+    let sysinfo = sysinfo_is_answered(&guest.start());
     let (seen, host) = (meminfo(&guest), of_host());
     assert_eq!(seen["MemTotal"], host["MemTotal"], "all that the host has");
     assert!(seen["MemAvailable"] < seen["MemTotal"] && seen["MemAvailable"] > 0, "{seen:?}");

@@ -29,7 +29,7 @@ pub enum Need {
     Tracing,
     /// nft, and a kernel that translates addresses.
     Nat,
-    /// Landlock's scope for abstract unix sockets, as `vserver check-host` finds it.
+    /// Landlock's scope for abstract unix sockets, or BPF programs for them, as `vserver check-host` finds it.
     SocketScope,
     /// BPF programs for unix sockets, as `vserver check-host` finds them.
     SocketGuard,
@@ -97,7 +97,8 @@ impl Need {
                 succeeds("unshare", &["--net", "sh", "-c", &try_it]).then_none("nft and a kernel with NAT")
             }
             Self::SocketGuard => works("bpf-lsm").then_none("bpf among the active security modules"),
-            Self::SocketScope => works("landlock-scope").then_none("Landlock's scope for abstract sockets"),
+            Self::SocketScope => (works("landlock-scope") || works("bpf-lsm"))
+                .then_none("Landlock's scope or BPF for abstract sockets"),
             Self::Counting => (env::var_os("E2E_COUNTS").is_some() && succeeds("valgrind", &["--version"]))
                 .then_none("a wish for counts, or valgrind: cargo xtask gate"),
             Self::SystemdHost => (env::var_os("E2E_MACHINE").is_some()

@@ -234,6 +234,8 @@ pub fn translate(asked: &[Asked], host: &Controllers) -> Result<Vec<Write>, Untr
         one_of(one, host, &mut writes, &mut together)?;
     }
     together.finish(host, &mut writes)?;
+    // The kernel refuses a quota below the burst that stands, and a burst above the quota: it comes when that is final.
+    writes.sort_by_key(|write| matches!(write.file.as_str(), "cpu.cfs_burst_us" | "cpu.max.burst"));
     Ok(writes)
 }
 

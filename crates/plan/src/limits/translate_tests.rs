@@ -147,3 +147,10 @@ fn the_documentation_has_the_table() {
         assert!(page.contains(&format!("`{file} = {value}`")), "docs/limits.md does not name {file}");
     }
 }
+
+#[test]
+fn a_burst_comes_when_the_quota_is_final() {
+    let lines = [("cpu.max.burst", "50000"), ("cpu.cfs_quota_us", "100000"), ("pids.max", "9")];
+    assert_eq!(on(Version::V2, &lines), ["pids.max=9", "cpu.max=100000 100000", "cpu.max.burst=50000"]);
+    assert_eq!(on(Version::V1, &lines), ["cpu.cfs_quota_us=100000", "pids.max=9", "cpu.cfs_burst_us=50000"]);
+}
