@@ -126,7 +126,8 @@ fn copy_until_ended(master: &std::os::fd::OwnedFd, ended: &Pidfd) -> Result<(), 
     }
 }
 
-fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+/// All of it, however often the kernel takes a part only.
+pub(crate) fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match write(fd, bytes) {
             Ok(count) => bytes = &bytes[count..],

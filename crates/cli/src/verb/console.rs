@@ -4,11 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, read, write};
+use rustix::io::{Errno, read};
 use vserver_kernel::pty::{self, RawMode};
 use vserver_run::helper;
 use vserver_run::logs::{Chunk, Follower, Unstamp};
 
+use crate::applet::vlogin::write_all;
 use crate::report::{self, Exit, Failure};
 use crate::running;
 use crate::table::{Call, Command, Complete, Opt, Reading};
@@ -171,15 +172,4 @@ fn is_writable(console: &std::os::fd::OwnedFd) -> bool {
     let mut fds = [PollFd::new(console, PollFlags::OUT)];
     let ready = poll(&mut fds, Some(&Timespec::default()));
     ready.is_ok() && fds[0].revents().contains(PollFlags::OUT)
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match write(fd, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }
