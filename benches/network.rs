@@ -69,7 +69,7 @@ fn run(setting: &Setting) -> Outcome {
             }
             race.run(setting.rounds).print(&["guest"]);
         }
-        stage.group.remove().map_err(words)
+        Ok(())
     });
     ns::enter(before.as_fd(), Namespaces::NET).map_err(words)?;
     rustix::mount::unmount(&bpffs, rustix::mount::UnmountFlags::DETACH).map_err(words)?;
@@ -125,7 +125,6 @@ impl Stage {
         let hierarchies = Hierarchies::discover().map_err(words)?;
         let top = std::env::var("VSERVER_CGROUP_TOP").unwrap_or_else(|_| "vserver-bench".to_owned());
         let group = hierarchies.group(format!("{top}/network"));
-        group.create().map_err(words)?;
 
         let again = |fd: &OwnedFd| fd.try_clone().map_err(words);
         let side = |name, space: &OwnedFd, listens: &str, found: &str, guests, inside| {
@@ -163,13 +162,24 @@ impl Stage {
         Ok(Self { network, group, sides, _between: between })
     }
 
+    /// A group of a guest is made for each turn: its programs go with it.
     fn turn(&self, side: &Side, deed: Deed) -> Outcome<Duration> {
-        let directory = self.group.v2_dir_fd().map_err(words)?.ok_or("there is no cgroup2")?;
-        if side.guests {
-            let mut rules = Rules::new(nid()?);
-            rules.v4 = OWN.iter().filter_map(|ip| Some((ip.parse().ok()?, 24))).collect();
-            self.network.confine(directory.as_fd(), &rules).map_err(words)?;
+        if !side.guests {
+            return deed(side);
         }
+        self.group.create().map_err(words)?;
+        let result = self.confined(side, deed);
+        self.group.remove().map_err(words)?;
+        // The kernel takes them away behind our back, and who comes next is not to pay for them.
+        std::thread::sleep(Duration::from_millis(30));
+        result
+    }
+
+    fn confined(&self, side: &Side, deed: Deed) -> Outcome<Duration> {
+        let directory = self.group.v2_dir_fd().map_err(words)?.ok_or("there is no cgroup2")?;
+        let mut rules = Rules::new(nid()?);
+        rules.v4 = OWN.iter().filter_map(|ip| Some((ip.parse().ok()?, 24))).collect();
+        self.network.confine(directory.as_fd(), &rules).map_err(words)?;
         let outside = self.group.hierarchies().group(".");
         if side.inside {
             self.group.attach(0).map_err(words)?;
@@ -178,9 +188,7 @@ impl Stage {
         if side.inside {
             outside.attach(0).map_err(words)?;
         }
-        if side.guests {
-            Network::release(directory.as_fd()).map_err(words)?;
-        }
+        Network::release(directory.as_fd()).map_err(words)?;
         result
     }
 }
