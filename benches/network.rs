@@ -61,7 +61,7 @@ fn run(setting: &Setting) -> Outcome {
     let before = ns::open(0, Namespaces::NET).map_err(words)?;
     let bpffs = place_for_pins()?;
     let stage = Stage::new(&bpffs);
-    let result = stage.and_then(|stage| {
+    let result = stage.map(|stage| {
         for (name, what, deed) in DEEDS {
             let mut race = Race::new(format!("network: {name}, {what}"));
             for side in &stage.sides {
@@ -69,7 +69,6 @@ fn run(setting: &Setting) -> Outcome {
             }
             race.run(setting.rounds).print(&["guest"]);
         }
-        Ok(())
     });
     ns::enter(before.as_fd(), Namespaces::NET).map_err(words)?;
     rustix::mount::unmount(&bpffs, rustix::mount::UnmountFlags::DETACH).map_err(words)?;
